@@ -1,0 +1,32 @@
+#pragma once
+// Internal: the little grammar that handshake headers are made of (RFC 9110 section 5.6, RFC 6455
+// section 9.1).
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace chorus::protocol::detail {
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept;
+bool is_token_char(char c) noexcept;
+std::string_view trimmed(std::string_view text) noexcept; // of blanks and tabs
+
+// The elements of a comma-separated list, trimmed, empty ones left out. For lists of tokens only:
+// quotes have no meaning here.
+std::vector<std::string_view> split_list(std::string_view text);
+bool list_contains(std::string_view list, std::string_view token) noexcept;
+
+struct extension_parameter {
+  std::string name;
+  std::optional<std::string> value;
+};
+struct extension {
+  std::string name;
+  std::vector<extension_parameter> parameters;
+};
+// Sec-WebSocket-Extensions; nothing when it is malformed.
+std::optional<std::vector<extension>> parse_extensions(std::string_view text);
+
+} // namespace chorus::protocol::detail
