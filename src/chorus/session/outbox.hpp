@@ -1,0 +1,193 @@
+#pragma once
+// What a session has accepted and not yet handed to the kernel, in order, bounded.
+//
+//   [begun message] [close of a failure, pong, ping] [cork] [queue]
+//
+// While the kernel takes what it is given, small messages are encoded into the cork, one run of
+// bytes that a single write sends. What the kernel did not take stays as a queue of references, and
+// only there do the overflow policies act: on whole messages that have not begun.
+// Sans-I/O but for `flush`, which writes to the stream it is given.
+
+#include <chorus/async/timer_wheel.hpp>
+#include <chorus/base/failure.hpp>
+#include <chorus/base/message.hpp>
+#include <chorus/base/ring.hpp>
+#include <chorus/session/counter.hpp>
+#include <chorus/session/encoder.hpp>
+#include <chorus/session/options.hpp>
+#include <chorus/transport/stream.hpp>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace chorus::detail {
+
+enum class write_outcome : std::uint8_t { written, dropped, failed };
+
+// Told what became of the copies of a broadcast.
+class delivery_sink {
+public:
+  virtual void on_outcome(std::uint64_t member, write_outcome outcome) noexcept = 0;
+
+protected:
+  ~delivery_sink() = default;
+};
+
+// What may come with a message; most have none.
+struct message_extras {
+  std::string key;
+  time_point expires = time_point::max();
+  std::shared_ptr<delivery_sink> sink;
+  std::uint64_t member = 0; // session_id of the receiver
+};
+
+enum class admission : std::uint8_t {
+  accepted,
+  must_wait, // full, overflow::wait
+  dropped,   // full, this one was dropped (and counted)
+  evict,     // full, overflow::close
+};
+
+class outbox {
+public:
+  // From this size on payloads are referenced instead of copied together.
+  static constexpr std::size_t reference_size = 8 * 1024;
+  // The cork is flushed when it has grown to this.
+  static constexpr std::size_t cork_limit = 64 * 1024;
+
+  outbox(encoder e, const session_options &options);
+  outbox(const outbox &) = delete;
+  outbox &operator=(const outbox &) = delete;
+  ~outbox();
+
+  const encoder &wire() const noexcept { return encoder_; }
+  // For a run of frames shared by all connections of this (shareable) format.
+  void encode(byte_buffer &to, message_kind kind, std::span<const std::byte> payload) {
+    encoder_.append(to, kind, payload);
+  }
+  overflow policy() const noexcept { return policy_; }
+  bool empty() const noexcept { return queued_bytes_ == 0 && !control_pending(); }
+  bool blocked() const noexcept { return blocked_; }
+  // Nothing waits, so that a run of shared frames may be written directly.
+  bool idle() const noexcept { return empty() && !blocked_; }
+  bool cork_full() const noexcept { return cork_bytes_ >= cork_limit; }
+  time_point blocked_since() const noexcept { return blocked_since_; }
+  std::size_t queued_bytes() const noexcept { return queued_bytes_; }
+  std::size_t queued_messages() const noexcept { return queued_messages_; }
+  bool fits(std::size_t size) const noexcept {
+    return queued_bytes_ == 0 || (queued_bytes_ + size <= bound_bytes_ &&
+                                  (bound_messages_ == 0 || queued_messages_ < bound_messages_));
+  }
+
+  // The common case of `offer`: copies a small message into the cork. False, and nothing is taken,
+  // when it has to take the long way.
+  bool cork(message_kind kind, std::span<const std::byte> payload);
+  // Takes a message under the overflow policy. `extras` may be null; they are left alone when the
+  // message must wait, and their sink was told when it was refused otherwise.
+  admission offer(const message &m, std::unique_ptr<message_extras> &extras);
+  // The same for bytes that are one frame of this connection's wire format already.
+  admission offer_encoded(buffer owner, std::span<const std::byte> frame,
+                          std::unique_ptr<message_extras> &extras);
+  // The rest of shared frames written directly: the first one begun, at offset `begun`.
+  void adopt_rest(const buffer &owner, std::span<const std::byte> frame, std::size_t begun,
+                  std::unique_ptr<message_extras> extras, time_point now);
+
+  void queue_pong(std::span<const std::byte> payload); // replaces a pending one
+  void queue_ping(std::uint64_t payload);              // replaces a pending one
+  bool ping_pending() const noexcept { return control_ && control_->ping; }
+  // A close frame in its place after everything queued.
+  void queue_close(close_code code, std::string_view reason);
+  // Discards what has not begun and puts a close frame next.
+  void fail_with_close(close_code code, std::string_view reason);
+  bool close_written() const noexcept { return close_written_; }
+
+  // Drops what has outlived its time to live.
+  void expire(time_point now);
+  // Output has begun to wait at `now`, whatever time the flush was given.
+  void blocked_at(time_point now) noexcept { blocked_since_ = now; }
+
+  enum class status : std::uint8_t { drained, blocked, failed };
+  status flush(transport::stream &to, time_point now);
+
+  // The connection is over: nothing will be written any more. Sinks are told.
+  void discard() noexcept;
+  // After `discard`: the messages that were accepted and not begun, in order.
+  std::vector<message> take_unsent();
+
+  counter messages_sent;
+  counter bytes_sent;
+  counter messages_dropped;
+  // messages_sent as of the ping that was last written.
+  std::uint64_t sent_before_ping = 0;
+  bool ping_written = false; // set when a ping went out; cleared by the session
+  std::uint64_t unsent = 0;
+
+private:
+  struct queued {
+    buffer owner;
+    const std::byte *data = nullptr;
+    std::size_t size = 0;
+    std::unique_ptr<message_extras> extras;
+    std::array<std::byte, protocol::max_header_size> head{};
+    std::uint8_t head_size = 0;
+    message_kind kind = message_kind::binary;
+    std::unique_ptr<message> original; // of what a compression context has encoded
+    bool plain = false;  // payload still to be encoded (context takeover)
+    bool pinned = false; // must not be dropped: part of a compression context, or a close
+    bool is_message = true;
+    bool is_close = false;
+
+    std::size_t total() const noexcept { return head_size + size; }
+  };
+  struct control_frames {
+    std::array<std::byte, protocol::max_control_payload> pong_payload;
+    std::uint8_t pong_size = 0;
+    bool pong = false;
+    bool ping = false;
+    bool close = false;
+    std::uint64_t ping_payload = 0;
+    close_code code = close_code::normal;
+    std::string reason;
+  };
+  struct round;
+
+  bool control_pending() const noexcept {
+    return control_ && (control_->pong || control_->ping || control_->close);
+  }
+  control_frames &control();
+  queued make_queued(const message &m);
+  void push(queued q);
+  bool replace_by_key(queued &q);
+  bool make_room(std::size_t size);
+  admission when_full(std::size_t size, std::unique_ptr<message_extras> &extras);
+  void drop(std::size_t index);
+  void settle(queued &q, write_outcome outcome) noexcept;
+  void finish(queued &q) noexcept;
+  void split_cork(std::size_t written);
+  void encode_control(byte_buffer &out);
+  void collect(round &r, time_point now);
+  bool consume(round &r, std::size_t written);
+
+  encoder encoder_;
+  overflow policy_;
+  std::size_t bound_bytes_;
+  std::size_t bound_messages_;
+  counter queued_bytes_;    // begun, cork and queue; control frames aside
+  counter queued_messages_; // cork and queue
+  std::size_t cork_bytes_ = 0;
+  std::size_t cork_messages_ = 0;
+  std::unique_ptr<byte_buffer> cork_;
+  std::unique_ptr<queued> begun_;
+  std::size_t begun_offset_ = 0;
+  ring<queued> queue_;
+  ring<queued> withheld_; // given up for a close frame; told of as unsent
+  std::unique_ptr<control_frames> control_;
+  time_point blocked_since_{};
+  bool blocked_ = false;
+  bool close_written_ = false;
+  bool has_expiry_ = false;
+};
+
+} // namespace chorus::detail

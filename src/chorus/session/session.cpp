@@ -1,0 +1,460 @@
+#include <chorus/session/session.hpp>
+
+#include <chorus/async/remote.hpp>
+#include <chorus/session/session_core.hpp>
+
+namespace chorus {
+
+using detail::session_core;
+using core_ptr = std::shared_ptr<session_core>;
+
+std::string_view to_string(session_state s) noexcept {
+  switch (s) {
+  case session_state::connecting:
+    return "connecting";
+  case session_state::open:
+    return "open";
+  case session_state::closing:
+    return "closing";
+  case session_state::closed:
+    break;
+  }
+  return "closed";
+}
+
+std::string_view to_string(overflow o) noexcept {
+  switch (o) {
+  case overflow::wait:
+    return "wait";
+  case overflow::drop_newest:
+    return "drop_newest";
+  case overflow::drop_oldest:
+    return "drop_oldest";
+  case overflow::latest:
+    return "latest";
+  case overflow::close:
+    break;
+  }
+  return "close";
+}
+
+namespace {
+
+failure no_session() {
+  return failure(error::not_open, stage::none, "this handle names no session");
+}
+
+// Releases the claim of a receiving coroutine, however it ends.
+struct receive_claim {
+  explicit receive_claim(session_core &c) noexcept : core(c), mine(c.claim_receiver()) {}
+  ~receive_claim() {
+    if (mine)
+      core.release_receiver();
+  }
+  receive_claim(const receive_claim &) = delete;
+  receive_claim &operator=(const receive_claim &) = delete;
+  session_core &core;
+  const bool mine;
+};
+
+// `Take` moves what there is into the value and says whether there was anything. Nothing suspends
+// between that and the return, so a cancelled receive has taken nothing.
+template <class T, bool Batch> task<result<T>> receive_here(core_ptr core) {
+  receive_claim claim(*core);
+  if (!claim.mine)
+    co_return failure(error::busy);
+  core->want_batch(Batch);
+  for (;;) {
+    if (auto state = co_await boost::asio::this_coro::cancellation_state;
+        state.cancelled() != boost::asio::cancellation_type::none) {
+      co_await detail::was_cancelled(); // throws, unless the coroutine asked not to
+      co_return failure(error::cancelled);
+    }
+    T value;
+    bool taken;
+    if constexpr (Batch)
+      taken = core->take_batch(value);
+    else
+      taken = core->take(value);
+    if (taken)
+      co_return value;
+    if (core->ended())
+      co_return core->why_ended();
+    core->flush_before_wait();
+    if (core->ended())
+      continue;
+    co_await core->receiver().park();
+  }
+}
+
+std::unique_ptr<detail::message_extras> extras_of(const session_core &core, std::string_view key,
+                                                  std::chrono::milliseconds time_to_live) {
+  if (key.empty() && time_to_live.count() == 0)
+    return nullptr;
+  auto extras = std::make_unique<detail::message_extras>();
+  extras->key = key;
+  if (time_to_live.count() != 0)
+    extras->expires = core.home().now() + time_to_live;
+  return extras;
+}
+
+// Without waiting; nothing when it would have to wait.
+std::optional<result<>> send_at_once(session_core &core, const message &m,
+                                     std::unique_ptr<detail::message_extras> &extras) {
+  if (!core.can_send())
+    return result<>(core.why_not_sending());
+  if (const auto v = core.out().wire().check(m); v != protocol::violation::none)
+    return result<>(failure(make_error_code(v)));
+  if (core.has_send_waiters())
+    return std::nullopt;
+  switch (core.submit(m, extras)) {
+  case detail::admission::accepted:
+    return result<>();
+  case detail::admission::must_wait:
+    return std::nullopt;
+  case detail::admission::evict:
+    return result<>(core.why_not_sending());
+  case detail::admission::dropped:
+    break;
+  }
+  if (!core.can_send())
+    return result<>(core.why_not_sending());
+  return result<>(failure(error::queue_full));
+}
+
+task<result<>> send_here(core_ptr core, message m,
+                         std::unique_ptr<detail::message_extras> extras) {
+  if (auto done = send_at_once(*core, m, extras))
+    co_return *std::move(done);
+  struct waiting final : detail::send_waiter {
+    explicit waiting(session_core &c) noexcept : core(c) {}
+    ~waiting() { core.unlink(*this); }
+    session_core &core;
+  };
+  if (co_await detail::was_cancelled())
+    co_return failure(error::cancelled);
+  waiting w(*core);
+  w.content = &m;
+  w.extras = std::move(extras);
+  core->link(w);
+  co_await w.sleeper.park();
+  if (w.accepted)
+    co_return result<>();
+  if (!w.linked)
+    co_return w.refused; // the session ended
+  core->unlink(w);
+  co_await detail::was_cancelled();
+  co_return failure(error::cancelled);
+}
+
+// The coroutine that `send` returns. `extras` are made here, off the caller's stack.
+task<result<>> send_any(core_ptr core, message m, std::string key,
+                        std::chrono::milliseconds time_to_live) {
+  auto extras = extras_of(*core, key, time_to_live);
+  if (core->home().here())
+    co_return co_await send_here(std::move(core), std::move(m), std::move(extras));
+  auto work = send_here(core, std::move(m), std::move(extras));
+  co_return co_await detail::on_shard<result<>>(core->home_ptr(), std::move(work));
+}
+
+// The common case in one coroutine frame.
+task<result<>> send_plain(core_ptr core, message m) {
+  if (core->home().here()) {
+    if (core->submit_small(m.kind(), m.bytes()))
+      co_return result<>();
+    std::unique_ptr<detail::message_extras> none;
+    if (auto done = send_at_once(*core, m, none))
+      co_return *std::move(done);
+    co_return co_await send_here(std::move(core), std::move(m), nullptr);
+  }
+  auto work = send_here(core, std::move(m), nullptr);
+  co_return co_await detail::on_shard<result<>>(core->home_ptr(), std::move(work));
+}
+
+template <class T> task<result<T>> failed(failure f) { co_return f; }
+
+template <class T, bool Batch> task<result<T>> receive_any(core_ptr core) {
+  auto work = receive_here<T, Batch>(core);
+  if (core->home().here())
+    co_return co_await std::move(work);
+  auto got = co_await detail::on_shard<result<T>>(core->home_ptr(), std::move(work));
+  if (auto state = co_await boost::asio::this_coro::cancellation_state;
+      got && state.cancelled() != boost::asio::cancellation_type::none) {
+    // Taken on the session's thread while the caller was cancelled on its own.
+    core->home().post([core, taken = std::move(*got)]() mutable { core->give_back(taken); });
+    co_await detail::was_cancelled();
+    co_return failure(error::cancelled);
+  }
+  co_return got;
+}
+
+} // namespace
+
+prepared_message::prepared_message(message m) : content_(std::move(m)) {
+  byte_buffer bytes;
+  const auto op = content_.is_text() ? protocol::opcode::text : protocol::opcode::binary;
+  protocol::append_frame(bytes, protocol::role::server, op, true, false, content_.bytes());
+  frame_size_ = bytes.size();
+  frame_ = bytes.take();
+}
+
+task<result<message>> session::receive() {
+  if (!core_)
+    return failed<message>(no_session());
+  if (core_->home().here())
+    return receive_here<message, false>(core_);
+  return receive_any<message, false>(core_);
+}
+
+task<result<message_batch>> session::receive_some() {
+  if (!core_)
+    return failed<message_batch>(no_session());
+  return receive_any<message_batch, true>(core_);
+}
+
+task<result<>> session::send(message m, send_options options) {
+  if (!core_)
+    return failed<void>(no_session());
+  if (options.key.empty() && options.time_to_live.count() == 0)
+    return send_plain(core_, std::move(m));
+  return send_any(core_, std::move(m), std::string(options.key), options.time_to_live);
+}
+
+task<result<>> session::send(prepared_message m, send_options options) {
+  return send(m.content(), options);
+}
+
+result<> session::try_send(message m, send_options options) {
+  if (!core_)
+    return no_session();
+  const bool here = core_->home().here();
+  if (here && options.key.empty() && options.time_to_live.count() == 0 &&
+      core_->submit_small(m.kind(), m.bytes()))
+    return {};
+  auto extras = extras_of(*core_, options.key, options.time_to_live);
+  if (here) {
+    if (auto done = send_at_once(*core_, m, extras))
+      return *std::move(done);
+    return failure(error::queue_full);
+  }
+  if (core_->state() != session_state::open)
+    return core_->state() == session_state::closed ? core_->end() : failure(error::not_open);
+  struct carried {
+    core_ptr core;
+    message m;
+    std::unique_ptr<detail::message_extras> extras;
+    void operator()() { send_at_once(*core, m, extras); }
+  };
+  if (!core_->home().post(carried{core_, std::move(m), std::move(extras)}))
+    return failure(error::shut_down);
+  return {};
+}
+
+result<> session::try_send(const message_view &m) {
+  if (core_ && core_->home().here() && core_->submit_small(m.kind(), m.bytes()))
+    return {};
+  return try_send(message(m.kind(), m.bytes().data(), m.size()));
+}
+
+result<> session::try_send(prepared_message m, send_options options) {
+  return try_send(m.content(), options);
+}
+
+namespace {
+
+// Parks in one of the session's lists of waiters, which forgets it when it is cancelled.
+struct listed_sleeper {
+  explicit listed_sleeper(detail::ring<detail::parked *> &l) : list(l) {}
+  ~listed_sleeper() {
+    for (std::size_t i = 0; i < list.size(); ++i)
+      if (list[i] == &sleeper) {
+        list.erase(i);
+        return;
+      }
+  }
+  listed_sleeper(const listed_sleeper &) = delete;
+  listed_sleeper &operator=(const listed_sleeper &) = delete;
+  detail::ring<detail::parked *> &list;
+  detail::parked sleeper;
+};
+
+task<result<>> flush_here(core_ptr core) {
+  while (!core->outbox_empty() && core->state() != session_state::closed) {
+    core->flush_before_wait();
+    if (core->outbox_empty() || core->state() == session_state::closed)
+      break;
+    if (co_await detail::was_cancelled())
+      co_return failure(error::cancelled);
+    listed_sleeper s(core->flush_waiters());
+    core->flush_waiters().push_back(&s.sleeper);
+    co_await s.sleeper.park();
+  }
+  if (core->state() == session_state::closed)
+    co_return core->why_ended();
+  co_return result<>();
+}
+
+task<result<>> close_here(core_ptr core, close_code code, std::string reason) {
+  core->start_close(code, reason);
+  while (core->state() != session_state::closed) {
+    if (co_await detail::was_cancelled())
+      co_return failure(error::cancelled);
+    listed_sleeper s(core->close_waiters());
+    core->close_waiters().push_back(&s.sleeper);
+    co_await s.sleeper.park();
+  }
+  if (core->why_ended() == error::closed)
+    co_return result<>();
+  co_return core->why_ended();
+}
+
+task<result<>> wait_closed_here(core_ptr core) {
+  while (core->state() != session_state::closed) {
+    if (co_await detail::was_cancelled())
+      co_return failure(error::cancelled);
+    listed_sleeper s(core->close_waiters());
+    core->close_waiters().push_back(&s.sleeper);
+    co_await s.sleeper.park();
+  }
+  co_return result<>();
+}
+
+task<result<std::chrono::nanoseconds>> ping_here(core_ptr core,
+                                                 std::chrono::milliseconds timeout) {
+  if (!core->websocket())
+    co_return failure(error::not_open, stage::open, "only WebSocket connections have pings");
+  if (!core->can_send())
+    co_return core->why_not_sending();
+  struct waiting : session_core::ping_waiter {
+    explicit waiting(session_core &c) noexcept : core(c) {}
+    ~waiting() {
+      auto &list = core.ping_waiters();
+      for (std::size_t i = 0; i < list.size(); ++i)
+        if (list[i] == this) {
+          list.erase(i);
+          return;
+        }
+    }
+    session_core &core;
+  };
+  struct deadline : detail::timer {
+    explicit deadline(detail::parked &p) noexcept
+        : timer([](detail::timer &t) noexcept { static_cast<deadline &>(t).sleeper.wake_later(); }),
+          sleeper(p) {}
+    detail::parked &sleeper;
+  };
+  if (co_await detail::was_cancelled())
+    co_return failure(error::cancelled);
+  waiting w(*core);
+  deadline d(w.sleeper);
+  core->ping_waiters().push_back(&w);
+  core->send_ping();
+  core->home().start_after(d, timeout);
+  co_await w.sleeper.park();
+  if (w.round_trip)
+    co_return *w.round_trip;
+  if (w.done)
+    co_return core->why_ended();
+  if (co_await detail::was_cancelled())
+    co_return failure(error::cancelled);
+  co_return failure(error::timed_out, stage::open, "no pong came within the timeout");
+}
+
+} // namespace
+
+namespace {
+
+template <class T> task<result<T>> here_or_there(core_ptr core, task<result<T>> work) {
+  if (core->home().here())
+    co_return co_await std::move(work);
+  co_return co_await detail::on_shard<result<T>>(core->home_ptr(), std::move(work));
+}
+
+task<failure> how_it_ended(core_ptr core) {
+  auto work = wait_closed_here(core);
+  auto waited = co_await here_or_there<void>(core, std::move(work));
+  if (core->state() == session_state::closed)
+    co_return core->why_ended();
+  co_return waited.has_error() ? waited.error() : failure(error::cancelled);
+}
+
+task<failure> just(failure f) { co_return f; }
+
+} // namespace
+
+task<result<>> session::flush() {
+  if (!core_)
+    return failed<void>(no_session());
+  return here_or_there<void>(core_, flush_here(core_));
+}
+
+task<result<std::chrono::nanoseconds>> session::ping(std::chrono::milliseconds timeout) {
+  if (!core_)
+    return failed<std::chrono::nanoseconds>(no_session());
+  return here_or_there<std::chrono::nanoseconds>(core_, ping_here(core_, timeout));
+}
+
+task<result<>> session::close(close_code code, std::string_view reason) {
+  if (!core_)
+    return failed<void>(no_session());
+  return here_or_there<void>(core_, close_here(core_, code, std::string(reason)));
+}
+
+void session::start_close(close_code code, std::string_view reason) {
+  if (core_)
+    core_->home().run([core = core_, code, text = std::string(reason)] {
+      core->start_close(code, text);
+    });
+}
+
+void session::abort() noexcept {
+  if (core_)
+    core_->home().run([core = core_] {
+      core->abort(failure(error::aborted, stage::close, "the connection was aborted by this side"));
+    });
+}
+
+void session::ignore_input() {
+  if (core_)
+    core_->home().run([core = core_] { core->ignore_input(); });
+}
+
+task<failure> session::wait_closed() {
+  if (!core_)
+    return just(no_session());
+  return how_it_ended(core_);
+}
+
+std::stop_token session::stop_token() const {
+  return core_ ? core_->stop_token() : std::stop_token();
+}
+
+session_id session::id() const noexcept { return core_ ? core_->id() : 0; }
+
+session_state session::state() const noexcept {
+  return core_ ? core_->state() : session_state::closed;
+}
+
+failure session::end() const { return core_ ? core_->end() : failure(error::not_open); }
+
+std::string session::remote_address() const { return core_ ? core_->remote_address() : ""; }
+
+std::string session::local_address() const { return core_ ? core_->local_address() : ""; }
+
+std::string session::subprotocol() const { return core_ ? core_->subprotocol() : ""; }
+
+bool session::compressed() const noexcept {
+  return core_ && core_->out().wire().format().compressed;
+}
+
+std::chrono::nanoseconds session::uptime() const noexcept {
+  if (!core_)
+    return std::chrono::nanoseconds(0);
+  const auto until =
+      core_->state() == session_state::closed ? core_->closed_at() : core_->home().now();
+  return until - core_->opened_at();
+}
+
+session_stats session::stats() const { return core_ ? core_->stats() : session_stats(); }
+
+} // namespace chorus

@@ -1,0 +1,80 @@
+#include <chorus/session/session_core.hpp>
+
+#include <algorithm>
+
+namespace chorus::detail {
+
+// One wheel timer per session, at the nearest of its deadlines. Traffic only moves time stamps; the
+// timer looks at them when it fires.
+
+void session_core::on_timer(timer &t) noexcept {
+  auto &core = static_cast<liveness_timer &>(t).core;
+  auto keep = core.shared_from_this();
+  core.check_liveness();
+}
+
+void session_core::send_ping() {
+  if (ping_under_way_ || out_.ping_pending() || closing_ || !websocket())
+    return;
+  out_.queue_ping(++ping_number_);
+  if (!out_.blocked())
+    home_->flush_later(*this);
+}
+
+void session_core::check_liveness() noexcept {
+  if (state() == session_state::closed)
+    return;
+  const auto now = home_->now();
+  const auto gave_up = [&](error e, const char *sentence) {
+    failure_detail detail;
+    detail.where = stage::open;
+    detail.address = remote_;
+    detail.close_code = static_cast<std::uint16_t>(close_code::abnormal);
+    detail.sentence = sentence;
+    abort(failure(make_error_code(e), std::move(detail)));
+  };
+  if (now >= close_deadline_)
+    return gave_up(error::aborted, "the peer did not finish the close in time; the connection was "
+                                   "aborted");
+  if (heartbeat_.write_wait.count() != 0 && out_.blocked() &&
+      now >= out_.blocked_since() + heartbeat_.write_wait)
+    return gave_up(error::write_timeout, "timed out: the peer took no data within write wait");
+  if (!closing_) {
+    const bool reading = !stalled_;
+    if (heartbeat_.pong_wait.count() != 0 && websocket() && reading &&
+        now >= last_received_ + heartbeat_.pong_wait)
+      return gave_up(error::timed_out,
+                     "timed out: nothing came from the peer within pong wait, pings included");
+    if (heartbeat_.idle_limit.count() != 0 && now >= last_message_ + heartbeat_.idle_limit) {
+      start_close(close_code::going_away, "idle");
+      return;
+    }
+    if (heartbeat_.ping_interval.count() != 0 && now >= next_ping_) {
+      next_ping_ = now + heartbeat_.ping_interval;
+      send_ping();
+    }
+  }
+  schedule_liveness();
+}
+
+void session_core::schedule_liveness() noexcept {
+  if (state() == session_state::closed)
+    return;
+  auto next = close_deadline_;
+  if (heartbeat_.write_wait.count() != 0 && out_.blocked())
+    next = std::min(next, out_.blocked_since() + heartbeat_.write_wait);
+  if (!closing_) {
+    if (heartbeat_.pong_wait.count() != 0 && websocket())
+      next = std::min(next, (stalled_ ? home_->now() : last_received_) + heartbeat_.pong_wait);
+    if (heartbeat_.idle_limit.count() != 0)
+      next = std::min(next, last_message_ + heartbeat_.idle_limit);
+    if (heartbeat_.ping_interval.count() != 0 && websocket())
+      next = std::min(next, next_ping_);
+  }
+  if (next == time_point::max())
+    timer_.cancel();
+  else if (!timer_.active() || timer_.expiry() != next)
+    home_->start(timer_, next);
+}
+
+} // namespace chorus::detail

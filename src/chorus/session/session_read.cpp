@@ -1,0 +1,401 @@
+#include <chorus/session/session_core.hpp>
+
+namespace chorus::detail {
+
+namespace {
+// Messages that one turn hands over before the other connections get theirs.
+constexpr std::uint16_t turn_limit = 256;
+// Up to here a batch copies what was read; beyond, it takes the shard's buffer with it.
+constexpr std::size_t batch_copy_limit = 32 * 1024;
+constexpr int direct_reads = 16;
+// Of a whole read buffer each, far more than a kernel holds of a connection that has ended.
+constexpr int rest_reads = 256;
+} // namespace
+
+void session_core::on_ready(unsigned what) noexcept {
+  auto keep = shared_from_this();
+  if ((what & ready_write) && carrier_)
+    flush();
+  if (!carrier_ || !(what & (ready_read | ready_hangup)))
+    return;
+  if ((what & ready_hangup) && stalled_) {
+    // The peer is gone while the handler is behind: what has arrived is kept for it.
+    const auto status = take_rest();
+    if (carrier_)
+      on_input_end(status);
+    return;
+  }
+  readable();
+}
+
+void session_core::update_interest() noexcept {
+  if (!carrier_)
+    return;
+  unsigned wanted = 0;
+  if (!stalled_ && (!input_ended_ || websocket()))
+    wanted |= ready_read;
+  if (out_.blocked())
+    wanted |= ready_write;
+  if (wanted != interest_) {
+    interest_ = wanted;
+    carrier_->set_interest(wanted);
+  }
+}
+
+void session_core::readable() noexcept {
+  for (int i = 0; i < direct_reads; ++i) {
+    if (stalled_ || continue_posted_ || !carrier_)
+      return; // what was read before comes first
+    auto *ws = std::get_if<protocol::reader>(&reader_);
+    std::span<std::byte> direct;
+    if (!discarding_ && !input_ended_)
+      direct = ws ? ws->tail() : std::get<protocol::framed_reader>(reader_).tail();
+    const auto space = direct.empty() ? home_->read_buffer().span() : direct;
+    const auto r = carrier_->read_some(space);
+    if (r.status == transport::io_status::would_block)
+      return;
+    if (r.status != transport::io_status::ok) {
+      on_input_end(r.status);
+      return;
+    }
+    bytes_received_ += r.bytes;
+    last_received_ = home_->turn_time();
+    if (discarding_ || input_ended_)
+      continue;
+    if (direct.empty()) {
+      input_ = space.first(r.bytes);
+      run_turn();
+      return;
+    }
+    in_turn_ = true;
+    if (ws)
+      handle(*ws, ws->commit(r.bytes));
+    else {
+      auto &framed = std::get<protocol::framed_reader>(reader_);
+      handle(framed, framed.commit(r.bytes));
+    }
+    in_turn_ = false;
+    if (have_current_) {
+      run_turn();
+      return;
+    }
+  }
+}
+
+// Moves everything that has arrived to the inbox, past its bound: no more will come.
+transport::io_status session_core::take_rest() noexcept {
+  stalled_ = false;
+  in_turn_ = true;
+  auto status = transport::io_status::failed;
+  for (int i = 0; i < rest_reads; ++i) {
+    while (have_current_ || parse_next())
+      move_to_inbox();
+    if (!carrier_ || input_ended_)
+      break;
+    input_owner_.reset();
+    const auto space = home_->read_buffer().span();
+    const auto r = carrier_->read_some(space);
+    if (r.status != transport::io_status::ok) {
+      status = r.status == transport::io_status::end ? r.status : status;
+      break;
+    }
+    bytes_received_ += r.bytes;
+    input_ = space.first(r.bytes);
+  }
+  in_turn_ = false;
+  input_ = {};
+  return status;
+}
+
+// Nothing can be written any more: reads what is there and ends the session.
+void session_core::read_rest() noexcept {
+  if (!carrier_)
+    return;
+  take_rest();
+  if (!carrier_)
+    return;
+  if (!end_.code())
+    on_input_end(transport::io_status::failed);
+  finish();
+}
+
+template <class Reader> bool session_core::handle(Reader &reader, protocol::event e) {
+  switch (e) {
+  case protocol::event::message:
+    messages_received_ += 1;
+    last_message_ = home_->turn_time();
+    if (ignoring_)
+      return false;
+    have_current_ = true;
+    return true;
+  case protocol::event::violation:
+    on_violation(reader.why());
+    return false;
+  default:
+    break;
+  }
+  if constexpr (std::is_same_v<Reader, protocol::reader>) {
+    switch (e) {
+    case protocol::event::ping:
+      if (!closing_) {
+        out_.queue_pong(reader.payload());
+        if (!out_.blocked())
+          home_->flush_later(*this);
+      }
+      break;
+    case protocol::event::pong:
+      on_pong(reader.payload());
+      break;
+    case protocol::event::close:
+      on_peer_close(reader.close_code(), reader.close_reason());
+      break;
+    default:
+      break;
+    }
+  }
+  return false;
+}
+
+// Parses up to the next message; false when there is none in what was read.
+bool session_core::parse_next() {
+  if (auto *ws = std::get_if<protocol::reader>(&reader_)) {
+    while (!input_.empty() && !input_ended_)
+      if (handle(*ws, ws->next(input_)))
+        return true;
+    return false;
+  }
+  auto &framed = std::get<protocol::framed_reader>(reader_);
+  while (!input_.empty() && !input_ended_)
+    if (handle(framed, framed.next(input_)))
+      return true;
+  return false;
+}
+
+void session_core::take_current(message &out) {
+  have_current_ = false;
+  const auto take_from = [&](auto &reader) {
+    const auto payload = reader.payload();
+    const auto kind = reader.kind();
+    out = reader.owned() ? message(kind, reader.take_storage(), payload)
+                         : message(kind, payload.data(), payload.size());
+  };
+  if (auto *ws = std::get_if<protocol::reader>(&reader_))
+    take_from(*ws);
+  else
+    take_from(std::get<protocol::framed_reader>(reader_));
+}
+
+bool session_core::take(message &out) {
+  if (!inbox_.empty()) {
+    out = std::move(inbox_.front());
+    inbox_.pop_front();
+    inbox_bytes_ -= out.size();
+    if (stalled_ && inbox_bytes_ * 2 <= inbox_bytes_bound_ &&
+        inbox_.size() * 2 <= inbox_messages_bound_)
+      continue_later();
+    return true;
+  }
+  if (!in_turn_ || turn_messages_ >= turn_limit || !(have_current_ || parse_next()))
+    return false;
+  ++turn_messages_;
+  take_current(out);
+  return true;
+}
+
+void session_core::move_to_inbox() {
+  message m;
+  take_current(m);
+  inbox_bytes_ += m.size();
+  inbox_.push_back(std::move(m));
+}
+
+bool session_core::inbox_full() const noexcept {
+  return !inbox_.empty() &&
+         (inbox_bytes_ >= inbox_bytes_bound_ || inbox_.size() >= inbox_messages_bound_);
+}
+
+// Gives the unparsed rest an owner, so that the shard's buffer is free again.
+void session_core::stash_rest() {
+  if (have_current_)
+    move_to_inbox();
+  if (input_.empty() || input_owner_)
+    return;
+  input_owner_ = buffer::allocate(input_.size());
+  std::memcpy(input_owner_.data(), input_.data(), input_.size());
+  input_ = input_owner_.span().first(input_.size());
+}
+
+void session_core::stall() noexcept {
+  stalled_ = true;
+  update_interest();
+}
+
+void session_core::continue_later() noexcept {
+  if (continue_posted_)
+    return;
+  continue_posted_ = true;
+  home_->post([self = shared_from_this()] { self->continue_turn(); });
+}
+
+void session_core::continue_turn() noexcept {
+  continue_posted_ = false;
+  if (!carrier_)
+    return;
+  if (std::exchange(stalled_, false))
+    last_received_ = home_->turn_time(); // the silence was ours
+  run_turn();
+  update_interest();
+}
+
+// Hands what was read to whoever waits; see the header.
+void session_core::run_turn() noexcept {
+  in_turn_ = true;
+  turn_messages_ = 0;
+  for (;;) {
+    if (receiver_.waiting()) {
+      if (wants_batch_) {
+        fill_batch();
+        if (!batch_ || batch_->empty())
+          break;
+      } else {
+        if (inbox_.empty() && !have_current_ && !parse_next())
+          break;
+        if (turn_messages_ >= turn_limit) {
+          stash_rest();
+          continue_later();
+          break;
+        }
+      }
+      receiver_.wake_inline(*home_);
+      continue;
+    }
+    if (!have_current_ && !parse_next())
+      break;
+    if (ignoring_) {
+      have_current_ = false;
+      continue;
+    }
+    if (inbox_full()) {
+      if (closing_) {
+        // The peer's answer is behind what nobody may come for any more.
+        ignoring_ = true;
+        continue;
+      }
+      stash_rest();
+      stall();
+      break;
+    }
+    move_to_inbox();
+  }
+  in_turn_ = false;
+  if (batch_) { // its taker was cancelled, or lives on another executor
+    for (std::size_t i = 0; i < batch_->size(); ++i) {
+      inbox_bytes_ += (*batch_)[i].size();
+      inbox_.push_back(batch_->take(i));
+    }
+    batch_.reset();
+  }
+  if (input_.empty())
+    input_owner_.reset();
+}
+
+void session_core::fill_batch() {
+  if (!batch_)
+    batch_ = std::make_unique<message_batch>();
+  while (!inbox_.empty()) {
+    auto m = std::move(inbox_.front());
+    inbox_.pop_front();
+    inbox_bytes_ -= m.size();
+    batch_->add(message_view(m.kind(), m.bytes()));
+    if (m.storage())
+      batch_->add(m.storage());
+  }
+  if (stalled_)
+    continue_later();
+  if (!in_turn_)
+    return;
+  if (have_current_) {
+    message m;
+    take_current(m);
+    batch_->add(message_view(m.kind(), m.bytes()));
+    if (m.storage())
+      batch_->add(m.storage());
+  }
+  if (input_.empty())
+    return;
+  if (!input_owner_) {
+    if (input_.size() <= batch_copy_limit)
+      stash_rest();
+    else
+      input_owner_ = home_->lease();
+  }
+  bool shared = false;
+  const auto add_from = [&](auto &reader) {
+    const auto payload = reader.payload();
+    batch_->add(message_view(reader.kind(), payload));
+    if (reader.owned())
+      batch_->add(reader.take_storage());
+    else if (!std::exchange(shared, true))
+      batch_->add(input_owner_);
+  };
+  while (parse_next()) {
+    have_current_ = false;
+    if (auto *ws = std::get_if<protocol::reader>(&reader_))
+      add_from(*ws);
+    else
+      add_from(std::get<protocol::framed_reader>(reader_));
+  }
+}
+
+bool session_core::take_batch(message_batch &out) {
+  if (!batch_ || batch_->empty())
+    fill_batch();
+  const bool any = batch_ && !batch_->empty();
+  if (any)
+    out = std::move(*batch_);
+  batch_.reset();
+  return any;
+}
+
+void session_core::give_back(message &m) {
+  inbox_bytes_ += m.size();
+  inbox_.push_front(std::move(m));
+  receiver_.wake_later();
+}
+
+void session_core::give_back(message_batch &batch) {
+  for (auto i = batch.size(); i != 0; --i) {
+    auto m = batch.take(i - 1);
+    give_back(m);
+  }
+}
+
+void session_core::ignore_input() {
+  ignoring_ = true;
+  inbox_.clear();
+  inbox_bytes_ = 0;
+  if (stalled_)
+    continue_later();
+}
+
+void session_core::on_pong(std::span<const std::byte> payload) noexcept {
+  std::uint64_t number = 0;
+  if (!ping_under_way_ || payload.size() != sizeof number)
+    return;
+  std::memcpy(&number, payload.data(), sizeof number);
+  if (number != ping_number_)
+    return;
+  ping_under_way_ = false;
+  const auto round_trip = clock::now() - ping_sent_at_;
+  round_trip_ns_.set(static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(round_trip).count()));
+  confirmed_.set(out_.sent_before_ping);
+  for (; !ping_waiters_.empty(); ping_waiters_.pop_front()) {
+    auto &w = *ping_waiters_.front();
+    w.round_trip = round_trip;
+    w.done = true;
+    w.sleeper.wake_later();
+  }
+}
+
+} // namespace chorus::detail
