@@ -1,0 +1,148 @@
+#pragma once
+// `client`: a connection that comes back by itself. It connects, fails over between URLs, backs off
+// between attempts, queues what is sent while it is away, and goes on receiving across connections.
+//
+// A failed attempt moves on to the next URL; so does a connection lost before it had proven itself. A
+// proven one that is lost starts again from the first URL. What `is_fatal` says yes to ends the
+// client.
+//
+// Verbs may be called from any thread, and mixed with callbacks. All callbacks run on the client's
+// shard.
+
+#include <chorus/async/runtime.hpp>
+#include <chorus/base/backoff.hpp>
+#include <chorus/client/connect.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace chorus {
+
+enum class client_state : std::uint8_t {
+  connecting,   // an attempt is under way
+  open,         // connected
+  disconnected, // waiting for the next attempt
+  closing,      // `close` was called
+  closed,       // ended: closed, refused for good, or out of attempts
+};
+std::string_view to_string(client_state) noexcept;
+
+struct client_stats {
+  std::uint64_t attempts = 0;
+  std::uint64_t connects = 0;   // attempts that succeeded
+  std::uint64_t reconnects = 0; // connects after the first
+  std::uint64_t messages_received = 0;
+  std::uint64_t messages_sent = 0;     // handed to a connection; not those that came back unsent
+  std::uint64_t messages_dropped = 0;  // by the outbox's policy, or left over when the client ended
+  // Begun on a connection that ended before the peer was known to have read them.
+  std::uint64_t messages_unconfirmed = 0;
+  std::size_t queued_messages = 0; // in the offline outbox
+  std::size_t queued_bytes = 0;
+  std::chrono::nanoseconds last_round_trip{0};
+  std::chrono::nanoseconds downtime{0}; // in all, between connections
+};
+
+struct client_options {
+  std::vector<std::string> urls{}; // tried in order, from the first again after the last
+  std::vector<std::pair<std::string, std::string>> headers{}; // sent to ws and wss URLs
+  std::vector<std::string> subprotocols{};                    // offered to ws and wss URLs
+  // `on_overflow` is not used: `outbox_overflow` decides. The inbox bounds hold for the client's own
+  // inbox as well, which outlives connections.
+  session_options session{};
+  tls_options tls{};
+  backoff_options backoff{};
+  unsigned max_attempts = 0; // in a row without success; 0 for no limit
+  // A connection has proven itself, and the backoff starts over, after it was open for this long.
+  std::chrono::milliseconds proven_after{5'000};
+  // The outbox: what `send` takes while there is no connection, or while the connection's own queue
+  // is full. Sent in order. A message larger than the bound is taken when nothing else waits. What a
+  // lost connection had accepted and not begun comes back to the front, beyond the bound if need be.
+  std::size_t outbox_bytes = std::size_t{1} << 20; // of payload; 1 or more
+  std::size_t outbox_messages = 10'000;            // 0 for no such bound
+  overflow outbox_overflow = overflow::wait;       // of wait, drop_newest, drop_oldest
+  std::chrono::milliseconds resolve_timeout{5'000};
+  std::chrono::milliseconds connect_timeout{10'000};
+  std::chrono::milliseconds tls_timeout{10'000};
+  std::chrono::milliseconds upgrade_timeout{10'000};
+  // Events. An exception that leaves a callback ends the program (std::terminate). No callback
+  // begins after `close` has completed or the client was destroyed on its own shard; destroying it
+  // on another thread can't stop one that is running.
+  // Before anything queued is sent: what it sends on the session itself goes first, and is not sent
+  // again on another connection.
+  std::function<void(chorus::session &)> on_connect{};
+  std::function<void(const message &)> on_message{}; // instead of `receive`
+  std::function<void(const failure &)> on_disconnect{};
+  std::function<void(const failure &)> on_error{}; // a failed attempt
+  std::function<void(client_state)> on_state{};
+  unsigned shard = ~0U; // which shard to live on; by default they are dealt out in turn
+  // For clients that only send: what arrives is dropped unread. Otherwise a client whose messages
+  // nobody takes reads no more, and does not reconnect, once its inbox is full.
+  bool ignore_input = false;
+};
+
+// Trying again the same way can't succeed, so a client stops: an unusable URL or option; a
+// certificate that can't be trusted, or a peer that speaks no TLS; an answer that is no WebSocket
+// handshake; a refused upgrade with a status of 2xx, 3xx or 4xx but 404, 408, 421, 423, 425 and 429;
+// a close by the peer with 1002, 1003, 1007, 1008, 1009 or 1010. Everything else passes: addresses
+// that can't be resolved or reached, timeouts, 404, 5xx, lost connections, other close codes.
+bool is_fatal(const failure &why) noexcept;
+
+namespace detail {
+class client_core;
+}
+
+class client {
+public:
+  // Starts to connect at once, or when the runtime runs. An empty list of URLs, or an option that
+  // can't be used, throws std::invalid_argument with a sentence that names it.
+  client(runtime &rt, client_options options);
+  // Aborts the connection without blocking; what is queued is lost, and verbs that still wait fail
+  // with `aborted`. `close` is the orderly way. From any thread.
+  ~client();
+  client(client &&) noexcept;
+  client &operator=(client &&) noexcept;
+
+  // Completes when the client is open (at once if it is), or has ended for good: then with why. Any
+  // number may wait. Cancelling only stops waiting.
+  task<result<>> connected();
+  // The next message, whichever connection it comes on: all of one connection before any of the
+  // next. Overlaps with any verb but another `receive` (busy). Fails only when the client has ended
+  // and everything that arrived was taken, then with why. Not to be mixed with `on_message` or
+  // `ignore_input` (busy). Cancelling takes nothing: no message is lost by it.
+  task<result<message>> receive();
+  // Completes when the message has its place in the client's queue; it is sent on this connection or
+  // on the next. Suspends when the outbox is full under overflow::wait, first come first served.
+  // Order is that of the calls. All or nothing; cancelled while waiting it has queued nothing. Fails
+  // with queue_full when overflow::drop_newest dropped it, with not_open after `close`, or with why
+  // the client has ended.
+  task<result<>> send(message m);
+  // The same without waiting: queue_full where `send` would wait.
+  result<> try_send(message m);
+  // Completes when nothing is queued any more and all is with the kernel; while there is no
+  // connection it waits for one. Fails with why the client ended. Cancelling only stops waiting.
+  task<result<>> flush();
+  // Sends what is queued if connected, closes in order, and ends; always completes, within the
+  // session's close_timeout. What is queued without a connection is dropped and counted. Fails when
+  // the peer did not answer in time (aborted) or had vanished (lost); the client has ended anyway.
+  // Closing twice waits for the first. Cancelling stops waiting, not closing.
+  task<result<>> close(close_code code = close_code::normal, std::string_view reason = {});
+  // Does not wait for the backoff: attempts at once when disconnected. Nothing otherwise.
+  void reconnect_now();
+
+  client_state state() const noexcept;
+  client_stats stats() const;
+  // The present session; without one a session that answers not_open. What is sent on it directly
+  // may be sent again by the client when it had not begun at a disconnect.
+  session current() const;
+  // Why the client ended, or else why the last attempt failed or the last connection ended.
+  failure last_failure() const;
+
+private:
+  std::shared_ptr<detail::client_core> core_;
+};
+
+} // namespace chorus

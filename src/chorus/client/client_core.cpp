@@ -1,0 +1,249 @@
+#include <chorus/client/client_core.hpp>
+
+#include <chorus/async/parked.hpp>
+
+#include <boost/asio/this_coro.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+#include <stdexcept>
+
+namespace chorus::detail {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// Every client jitters on its own: clients that lost one server together must not come back together.
+std::uint64_t fresh_seed() {
+  static std::atomic<std::uint64_t> next = [] {
+    std::random_device device;
+    return (std::uint64_t{device()} << 32) | device();
+  }();
+  return next.fetch_add(0x9e3779b97f4a7c15U, std::memory_order_relaxed);
+}
+
+[[noreturn]] void unusable(const std::string &sentence) {
+  throw std::invalid_argument("chorus: client_options: " + sentence);
+}
+
+std::vector<std::shared_ptr<const connect_plan>> make_plans(const client_options &options) {
+  if (options.urls.empty())
+    unusable("urls is empty; give at least one, like wss://example.org/path");
+  std::vector<header> headers;
+  for (const auto &[name, value] : options.headers)
+    headers.push_back({name, value});
+  const std::vector<std::string_view> subprotocols(options.subprotocols.begin(),
+                                                   options.subprotocols.end());
+  std::vector<std::shared_ptr<const connect_plan>> plans;
+  for (const auto &text : options.urls) {
+    const auto where = url::parse(text);
+    connect_options one;
+    if (!where || where->is_websocket()) {
+      one.headers = headers;
+      one.subprotocols = subprotocols;
+    }
+    one.session = options.session;
+    one.session.on_overflow = overflow::wait;
+    one.tls = &options.tls;
+    one.resolve_timeout = options.resolve_timeout;
+    one.connect_timeout = options.connect_timeout;
+    one.tls_timeout = options.tls_timeout;
+    one.upgrade_timeout = options.upgrade_timeout;
+    auto plan = make_plan(text, one);
+    if (!plan)
+      unusable(plan.error().message());
+    (*plan)->close_when_unowned = false;
+    plans.push_back(*std::move(plan));
+  }
+  return plans;
+}
+
+} // namespace
+
+client_core::client_core(std::shared_ptr<shard> home, client_options options)
+    : home_(std::move(home)), options_(std::move(options)), plans_(make_plans(options_)),
+      backoff_(options_.backoff), random_state_(fresh_seed()) {
+  if (options_.outbox_bytes == 0)
+    unusable("outbox_bytes must not be zero");
+  if (options_.outbox_overflow != overflow::wait &&
+      options_.outbox_overflow != overflow::drop_newest &&
+      options_.outbox_overflow != overflow::drop_oldest)
+    unusable("outbox_overflow is one of wait, drop_newest and drop_oldest");
+  if (options_.proven_after.count() < 0)
+    unusable("proven_after must not be negative");
+  if (options_.on_message && options_.ignore_input)
+    unusable("on_message gets nothing under ignore_input; choose one");
+  framed_only_ = std::none_of(plans_.begin(), plans_.end(),
+                              [](const auto &plan) { return plan->where.is_websocket(); });
+}
+
+std::uint64_t client_core::random() noexcept {
+  // splitmix64
+  std::uint64_t z = random_state_ += 0x9e3779b97f4a7c15U;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+  return z ^ (z >> 31);
+}
+
+void client_core::abandon() noexcept {
+  {
+    lock held(mutex_);
+    abandoned_ = closing_ = true;
+    ready_ = false;
+    if (!ended_) {
+      ended_ = true;
+      state_ = client_state::closed;
+      end_ = failure(error::aborted, stage::close, "the client was destroyed");
+      last_failure_ = end_;
+      close_outcome_ = result<>(end_);
+      discard_outbox(held, end_);
+      inbox_.clear();
+      inbox_bytes_ = 0;
+      open_or_ended_.wake_all();
+      readable_.wake_all();
+      idle_.wake_all();
+    }
+  }
+  home_->post([self = shared_from_this()] { self->abort_now(); });
+}
+
+task<result<>> client_core::connected(std::shared_ptr<client_core> self) {
+  if (!self)
+    co_return failure(error::not_open);
+  auto &core = *self;
+  auto settled = core.until(core.open_or_ended_, [c = self.get()] {
+    return c->ended_ || (c->ready_ && c->state_ == client_state::open);
+  });
+  if (!co_await std::move(settled)) {
+    co_await was_cancelled();
+    co_return failure(error::cancelled);
+  }
+  lock held(core.mutex_);
+  if (core.ended_)
+    co_return core.end_;
+  co_return result<>();
+}
+
+task<result<message>> client_core::receive(std::shared_ptr<client_core> self) {
+  if (!self)
+    co_return failure(error::not_open);
+  auto &core = *self;
+  if (core.options_.on_message || core.options_.ignore_input)
+    co_return failure(error::busy, stage::open,
+                      "this client's messages go to on_message, or are ignored by ignore_input");
+  struct claim {
+    explicit claim(client_core &c) : core(c) {
+      std::lock_guard held(core.mutex_);
+      mine = !std::exchange(core.receiving_, true);
+    }
+    ~claim() {
+      if (!mine)
+        return;
+      std::lock_guard held(core.mutex_);
+      core.receiving_ = false;
+    }
+    client_core &core;
+    bool mine;
+  };
+  claim claimed(core);
+  if (!claimed.mine)
+    co_return failure(error::busy);
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  for (;;) {
+    if (cancellation.cancelled() != asio::cancellation_type::none) {
+      co_await was_cancelled(); // throws, unless the coroutine asked not to
+      co_return failure(error::cancelled);
+    }
+    // Nothing suspends between taking and returning, so a cancelled receive has taken nothing.
+    {
+      lock held(core.mutex_);
+      if (!core.inbox_.empty()) {
+        if (core.inbox_full(held))
+          core.supervisor_.wake_all();
+        message m = std::move(core.inbox_.front());
+        core.inbox_.pop_front();
+        core.inbox_bytes_ -= m.size();
+        co_return m;
+      }
+      if (core.ended_)
+        co_return core.end_;
+    }
+    auto arrived = core.until(core.readable_,
+                              [c = self.get()] { return c->ended_ || !c->inbox_.empty(); });
+    co_await std::move(arrived);
+  }
+}
+
+task<result<>> client_core::close(std::shared_ptr<client_core> self, close_code code,
+                                  std::string reason) {
+  if (!self)
+    co_return failure(error::not_open);
+  auto &core = *self;
+  bool first = false;
+  {
+    lock held(core.mutex_);
+    if (!core.closing_) {
+      first = core.closing_ = true;
+      core.close_code_ = code;
+      core.close_reason_ = std::move(reason);
+      while (auto *w = core.senders_.first()) {
+        static_cast<sender &>(*w).outcome = result<>(failure(error::not_open));
+        wait_list::wake(*w);
+      }
+    }
+  }
+  if (first)
+    core.home_->post([self] { self->begin_close(); });
+  auto over = core.until(core.open_or_ended_, [c = self.get()] { return c->ended_; });
+  if (!co_await std::move(over)) {
+    co_await was_cancelled();
+    co_return failure(error::cancelled);
+  }
+  lock held(core.mutex_);
+  co_return core.close_outcome_;
+}
+
+void client_core::reconnect_now() {
+  lock held(mutex_);
+  hurry_ = true;
+  supervisor_.wake_all();
+}
+
+client_state client_core::state() const noexcept {
+  lock held(mutex_);
+  return closing_ && state_ != client_state::closed ? client_state::closing : state_;
+}
+
+client_stats client_core::stats() const {
+  session s;
+  client_stats out;
+  {
+    lock held(mutex_);
+    out = stats_;
+    out.queued_messages = outbox_.size() + (in_hand_ ? 1 : 0);
+    out.queued_bytes = outbox_bytes_;
+    if (down_since_ && !ended_)
+      out.downtime += clock::now() - *down_since_;
+    s = session_;
+  }
+  if (s) {
+    const auto live = s.stats();
+    if (live.last_round_trip.count() != 0)
+      out.last_round_trip = live.last_round_trip;
+  }
+  return out;
+}
+
+session client_core::current() const {
+  lock held(mutex_);
+  return session_;
+}
+
+failure client_core::last_failure() const {
+  lock held(mutex_);
+  return ended_ ? end_ : last_failure_;
+}
+
+} // namespace chorus::detail

@@ -1,0 +1,195 @@
+#pragma once
+// The state of a reconnecting client. It lives on one shard: there its coroutine `supervise` dials,
+// receives, backs off. What verbs share with it (queues, state, who waits) is behind one mutex, since
+// verbs come from any thread and must answer at once; nothing is called while it is held.
+
+#include <chorus/async/parked.hpp>
+#include <chorus/async/shard.hpp>
+#include <chorus/base/ring.hpp>
+#include <chorus/client/client.hpp>
+#include <chorus/client/plan.hpp>
+#include <chorus/client/wait_list.hpp>
+
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace chorus::detail {
+
+class client_core final : public std::enable_shared_from_this<client_core>, private resident {
+public:
+  // Throws std::invalid_argument.
+  client_core(std::shared_ptr<shard> home, client_options options);
+
+  void launch();
+  // The handle has gone: ends without waiting for anything, from any thread.
+  void abandon() noexcept;
+
+  // The verbs. `self` may be null (a client that was moved from): not_open.
+  static task<result<>> connected(std::shared_ptr<client_core> self);
+  static task<result<message>> receive(std::shared_ptr<client_core> self);
+  static task<result<>> send(std::shared_ptr<client_core> self, message m);
+  static task<result<>> flush(std::shared_ptr<client_core> self);
+  static task<result<>> close(std::shared_ptr<client_core> self, close_code code,
+                              std::string reason);
+  result<> try_send(const message &m);
+  void reconnect_now();
+  client_state state() const noexcept;
+  client_stats stats() const;
+  session current() const;
+  failure last_failure() const;
+
+private:
+  // Held by `supervise`, even before its first step: however that ends, the client has ended.
+  class lease {
+  public:
+    explicit lease(std::shared_ptr<client_core> core) noexcept : core_(std::move(core)) {}
+    lease(lease &&) noexcept = default;
+    ~lease() {
+      if (core_)
+        core_->supervisor_gone();
+    }
+    client_core &operator*() const noexcept { return *core_; }
+
+  private:
+    std::shared_ptr<client_core> core_;
+  };
+  // A `send` that waits for room.
+  struct sender final : waiter {
+    sender(client_core &core, const boost::asio::any_io_executor &executor, message m)
+        : waiter(executor), owner(core), content(std::move(m)) {}
+    ~sender() {
+      std::lock_guard lock(owner.mutex_);
+      wait_list::remove(*this);
+    }
+    client_core &owner;
+    message content;
+    std::optional<result<>> outcome;
+  };
+
+  // Waits on `list` until `pred`, which is asked under the mutex; false when cancelled before that.
+  template <class Pred> task<bool> until(wait_list &list, Pred pred);
+  using lock = std::unique_lock<std::mutex>;
+
+  // client_outbox.cpp. With `lock&`: to be called with the mutex held.
+  std::optional<result<>> offer(lock &, const message &m);
+  result<> check(const message &m) const;
+  bool fits(lock &, std::size_t size) const noexcept;
+  void push(lock &, message m);
+  message pop(lock &);
+  void put_back(lock &, message m);
+  void handed_over(lock &);
+  void admit(lock &);
+  void discard_outbox(lock &, const failure &why);
+  void kick(); // any thread: has `drain` run
+  void drain();
+  bool gone(const session &s, const failure &why) const noexcept;
+  static task<> write(std::shared_ptr<client_core> self);
+  void account(session &s);
+
+  // client_supervision.cpp, on the shard.
+  static task<> supervise(lease held);
+  task<result<session>> attempt(std::shared_ptr<const connect_plan> plan);
+  task<failure> serve(session s);
+  task<failure> pump(session &s);
+  task<> back_off();
+  failure exhausted(const failure &last) const;
+  void begin_close();
+  static task<> close_session(std::shared_ptr<client_core> self, session s);
+  void abort_now();
+  void enter(client_state s);
+  void finish(failure why, result<> close_outcome);
+  void supervisor_gone() noexcept;
+  void on_shard_gone() noexcept override;
+  bool stopping() const;
+  bool abandoned() const;
+  bool inbox_full(lock &) const noexcept;
+  template <class F, class... Args> void call(const F &callback, Args &&...args) noexcept;
+  std::uint64_t random() noexcept;
+
+  const std::shared_ptr<shard> home_;
+  const client_options options_;
+  std::vector<std::shared_ptr<const connect_plan>> plans_;
+  bool framed_only_ = false; // no URL is a WebSocket, so a message can be checked beforehand
+
+  mutable std::mutex mutex_;
+  client_state state_ = client_state::connecting;
+  bool ready_ = false;   // open, and the outbox may be drained
+  bool closing_ = false; // nothing is accepted any more
+  bool ended_ = false;
+  bool abandoned_ = false;
+  bool receiving_ = false;
+  bool hurry_ = false;        // reconnect_now
+  bool waited_ = false;       // the backoff is over
+  bool writing_ = false;      // a coroutine waits for room in the session
+  bool in_hand_ = false;      // a message is between outbox and session
+  bool drain_posted_ = false; // a drain is on its way to the shard
+  close_code close_code_ = close_code::normal;
+  std::string close_reason_;
+  result<> close_outcome_;
+  failure end_;
+  failure last_failure_;
+  session session_; // written on the shard only
+  ring<message> inbox_;
+  std::size_t inbox_bytes_ = 0;
+  ring<message> outbox_;
+  std::size_t outbox_bytes_ = 0;
+  client_stats stats_;
+  std::optional<time_point> down_since_;
+  wait_list open_or_ended_;
+  wait_list readable_;
+  wait_list senders_; // of `sender`
+  wait_list idle_;
+  wait_list supervisor_;
+
+  // The shard's.
+  boost::asio::cancellation_signal cancel_attempt_;
+  bool attempting_ = false;
+  bool closer_running_ = false;
+  std::uint64_t handed_ = 0; // to the present session
+  std::uint64_t direct_ = 0; // accepted by the present session in `on_connect`
+  std::size_t next_url_ = 0;
+  unsigned failed_in_row_ = 0;
+  chorus::backoff backoff_;
+  std::uint64_t random_state_;
+};
+
+template <class Pred> task<bool> client_core::until(wait_list &list, Pred pred) {
+  {
+    std::lock_guard held(mutex_);
+    if (pred())
+      co_return true;
+  }
+  const auto cancellation = co_await boost::asio::this_coro::cancellation_state;
+  scoped_waiter w(mutex_, co_await boost::asio::this_coro::executor);
+  for (;;) {
+    {
+      std::lock_guard held(mutex_);
+      if (pred())
+        co_return true;
+      list.add(w);
+    }
+    co_await w.wait();
+    if (cancellation.cancelled() != boost::asio::cancellation_type::none)
+      co_return false;
+  }
+}
+
+// A callback that throws has nobody to throw to.
+template <class F, class... Args>
+void client_core::call(const F &callback, Args &&...args) noexcept {
+  if (!callback)
+    return;
+  {
+    std::lock_guard held(mutex_);
+    if (abandoned_)
+      return;
+  }
+  callback(std::forward<Args>(args)...);
+}
+
+} // namespace chorus::detail

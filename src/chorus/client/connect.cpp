@@ -1,0 +1,78 @@
+#include <chorus/client/connect.hpp>
+
+#include <chorus/async/shard.hpp>
+#include <chorus/client/plan.hpp>
+#include <chorus/client/upgrade.hpp>
+#include <chorus/session/setup.hpp>
+
+#include <boost/asio/this_coro.hpp>
+
+namespace chorus {
+
+namespace detail {
+
+task<result<session>> open_session(std::shared_ptr<shard> home,
+                                   std::shared_ptr<const connect_plan> plan) {
+  transport::dial_target target;
+  const auto &where = plan->where;
+  if (where.is_unix()) {
+    target.path = where.socket_path();
+  } else {
+    target.host = where.host();
+    target.port = std::to_string(where.port());
+  }
+  target.tls = where.is_secure();
+  auto dial_options = plan->dial;
+  auto dialling = transport::dial(*home, std::move(target), std::move(dial_options));
+  auto dialled = co_await std::move(dialling);
+  if (!dialled)
+    co_return dialled.error();
+
+  session_setup setup;
+  setup.carrier = *std::move(dialled);
+  setup.side = protocol::role::client;
+  setup.websocket = where.is_websocket();
+  setup.options = plan->session;
+  setup.close_when_unowned = plan->close_when_unowned;
+  upgrade_answer agreed;
+  if (setup.websocket) {
+    auto upgraded = co_await upgrade(*setup.carrier, *plan);
+    if (!upgraded)
+      co_return upgraded.error();
+    agreed = *std::move(upgraded);
+    setup.compression = agreed.compression;
+    setup.subprotocol = std::move(agreed.subprotocol);
+    setup.received = std::as_bytes(std::span(agreed.rest));
+  }
+  co_return make_session(std::move(setup));
+}
+
+namespace {
+
+task<result<session>> connect_here(result<std::shared_ptr<connect_plan>> plan) {
+  if (!plan)
+    co_return plan.error();
+  auto *home = shard::of(co_await boost::asio::this_coro::executor);
+  if (!home)
+    co_return failure(error::no_runtime, stage::configure,
+                      "connect needs a chorus::runtime on the io_context of the coroutine that "
+                      "awaits it: spawn the coroutine with runtime::spawn, or build a "
+                      "chorus::runtime around your io_context");
+  auto kept = home->shared_from_this();
+  if (!kept->here())
+    co_return failure(error::no_runtime, stage::configure,
+                      "connect was awaited on a thread that does not run its executor's "
+                      "io_context");
+  auto opening = open_session(std::move(kept), *std::move(plan));
+  co_return co_await std::move(opening);
+}
+
+} // namespace
+
+} // namespace detail
+
+task<result<session>> connect(std::string_view url, connect_options options) {
+  return detail::connect_here(detail::make_plan(url, options));
+}
+
+} // namespace chorus

@@ -1,0 +1,48 @@
+#pragma once
+// `connect`: one connection to one URL.
+//
+//   ws://host[:port]/path   wss://…            WebSocket, over TLS
+//   ws+unix://path:/target                     WebSocket over a unix socket
+//   tcp://host:port         tls://host:port    framed messages (session_options::frame)
+//   unix://path                                framed messages over a unix socket
+
+#include <chorus/async/task.hpp>
+#include <chorus/base/result.hpp>
+#include <chorus/session/session.hpp>
+#include <chorus/transport/tls_options.hpp>
+
+#include <chrono>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+namespace chorus {
+
+struct header {
+  std::string_view name;
+  std::string_view value;
+};
+
+// Everything it points at is copied when `connect` is called.
+struct connect_options {
+  std::span<const header> headers{};
+  std::span<const std::string_view> subprotocols{}; // in order of preference
+  session_options session{};
+  const tls_options *tls = nullptr; // null: the safe defaults
+  std::chrono::milliseconds resolve_timeout{5'000};
+  std::chrono::milliseconds connect_timeout{10'000};
+  std::chrono::milliseconds tls_timeout{10'000};
+  std::chrono::milliseconds upgrade_timeout{10'000};
+  std::size_t max_response_bytes = 16 * 1024; // of the answer's head; beyond it upgrade_invalid
+  bool keep_alive = true;                     // SO_KEEPALIVE
+};
+static_assert(std::is_trivially_destructible_v<connect_options>);
+
+// Completes when the session is open. Lives on the calling coroutine's shard, or on the one that is
+// registered with the awaiting executor's io_context; without one it fails with no_runtime.
+// Fails with bad_url, bad_option, or the error of the stage that failed (resolve_*, connect_*, tls_*,
+// upgrade_*), the detail naming stage, address and what the peer answered. Cancelling throws, by
+// Asio's own rule, and leaves nothing behind.
+task<result<session>> connect(std::string_view url, connect_options options = {});
+
+} // namespace chorus

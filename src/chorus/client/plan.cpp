@@ -1,0 +1,112 @@
+#include <chorus/client/plan.hpp>
+
+#include <chorus/protocol/handshake.hpp>
+#include <chorus/protocol/header_text.hpp>
+
+#include <algorithm>
+
+namespace chorus::detail {
+
+namespace {
+
+failure bad(std::string sentence) {
+  return failure(error::bad_option, stage::configure, std::move(sentence));
+}
+
+// What the handshake writes itself, and what would change how the request is read.
+bool is_reserved(std::string_view name) noexcept {
+  using protocol::detail::equal_ignoring_case;
+  for (std::string_view taken : {"Host", "Upgrade", "Connection", "Content-Length",
+                                 "Transfer-Encoding", "Trailer", "TE"})
+    if (equal_ignoring_case(name, taken))
+      return true;
+  constexpr std::string_view prefix = "Sec-WebSocket-";
+  return name.size() >= prefix.size() && equal_ignoring_case(name.substr(0, prefix.size()), prefix);
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (char c : text.substr(0, 60))
+    out += c >= 0x20 && c < 0x7f ? c : '?';
+  return out;
+}
+
+std::string bad_header(std::string_view name) {
+  if (protocol::detail::equal_ignoring_case(name, "Sec-WebSocket-Protocol"))
+    return "give subprotocols as connect_options::subprotocols, not as a header";
+  if (protocol::detail::equal_ignoring_case(name, "Sec-WebSocket-Extensions"))
+    return "switch compression on by session_options::compression, not by a header";
+  return "the header " + printable(name) + " belongs to the handshake and can't be set";
+}
+
+} // namespace
+
+result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
+                                                const connect_options &options) {
+  auto parsed = url::parse(text);
+  if (!parsed)
+    return parsed.error();
+  auto plan = std::make_shared<connect_plan>();
+  plan->where = *std::move(parsed);
+  const bool websocket = plan->where.is_websocket();
+
+  if (!websocket && !options.headers.empty())
+    return bad("only a WebSocket handshake has headers; leave them out for " +
+               std::string(to_string(plan->where.scheme())) + "://");
+  for (const auto &h : options.headers) {
+    if (is_reserved(h.name))
+      return bad(bad_header(h.name));
+    // The value may be a secret: never repeated.
+    if (!protocol::append_header(plan->extra_headers, h.name, h.value))
+      return bad("the header \"" + printable(h.name) +
+                 "\" can't be sent: a name is a token, and a value has no line ends or other "
+                 "control characters and no blanks around it");
+  }
+
+  if (!websocket && !options.subprotocols.empty())
+    return bad("only a WebSocket handshake has subprotocols; leave them out for " +
+               std::string(to_string(plan->where.scheme())) + "://");
+  for (auto name : options.subprotocols) {
+    if (!protocol::is_token(name))
+      return bad("the subprotocol \"" + printable(name) +
+                 "\" is no token (letters, digits and !#$%&'*+-.^_`|~)");
+    if (std::find(plan->subprotocols.begin(), plan->subprotocols.end(), name) !=
+        plan->subprotocols.end())
+      return bad("the subprotocol \"" + printable(name) + "\" is listed twice");
+    plan->subprotocols.emplace_back(name);
+  }
+
+  for (auto [limit, name] : {std::pair{options.resolve_timeout, "resolve_timeout"},
+                             std::pair{options.connect_timeout, "connect_timeout"},
+                             std::pair{options.tls_timeout, "tls_timeout"},
+                             std::pair{options.upgrade_timeout, "upgrade_timeout"}})
+    if (limit.count() <= 0)
+      return bad(std::string(name) + " must be longer than zero");
+  if (options.max_response_bytes == 0)
+    return bad("max_response_bytes must not be zero");
+  const auto &deflate = options.session.compression;
+  if (deflate.enabled) {
+    for (int bits : {deflate.server_max_window_bits, deflate.client_max_window_bits})
+      if (bits < 8 || bits > 15)
+        return bad("a compression window has 8 to 15 bits");
+    if (deflate.level < 1 || deflate.level > 9)
+      return bad("compression levels go from 1 to 9");
+    if (deflate.mem_level < 1 || deflate.mem_level > 9)
+      return bad("compression memory levels go from 1 to 9");
+  }
+
+  // Far enough away, and still a time that can be added to the present one.
+  constexpr auto longest = std::chrono::milliseconds(std::chrono::hours(24 * 365));
+  plan->session = options.session;
+  plan->dial.resolve_timeout = std::min(options.resolve_timeout, longest);
+  plan->dial.connect_timeout = std::min(options.connect_timeout, longest);
+  plan->dial.tls_timeout = std::min(options.tls_timeout, longest);
+  plan->dial.keep_alive = options.keep_alive;
+  if (options.tls)
+    plan->dial.tls = *options.tls;
+  plan->upgrade_timeout = std::min(options.upgrade_timeout, longest);
+  plan->max_response_bytes = options.max_response_bytes;
+  return plan;
+}
+
+} // namespace chorus::detail

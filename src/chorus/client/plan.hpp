@@ -1,0 +1,35 @@
+#pragma once
+// What `connect` was asked for, checked and owned: made once, used for any number of attempts.
+
+#include <chorus/async/shard.hpp>
+#include <chorus/base/url.hpp>
+#include <chorus/client/connect.hpp>
+#include <chorus/transport/dial.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace chorus::detail {
+
+struct connect_plan {
+  url where;
+  std::string extra_headers; // rendered, each line with its end
+  std::vector<std::string> subprotocols;
+  session_options session;
+  transport::dial_options dial;
+  std::chrono::milliseconds upgrade_timeout{0};
+  std::size_t max_response_bytes = 0;
+  bool close_when_unowned = true; // see session_setup
+};
+
+// Fails with bad_url or bad_option.
+result<std::shared_ptr<connect_plan>> make_plan(std::string_view url,
+                                                const connect_options &options);
+
+// One attempt, on the shard's own thread. Completes with an open session or the failure of a stage.
+// Cancelling throws, by Asio's own rule, and leaves nothing behind.
+task<result<session>> open_session(std::shared_ptr<shard> home,
+                                   std::shared_ptr<const connect_plan> plan);
+
+} // namespace chorus::detail
