@@ -1,0 +1,353 @@
+// A connection while it speaks HTTP. The coroutine and all it holds are gone once a session is open:
+// an idle session keeps its own state, its request and its handler, nothing of the handshake.
+
+#include <chorus/server/request_data.hpp>
+#include <chorus/server/server_shard.hpp>
+#include <chorus/server/upgrade.hpp>
+#include <chorus/transport/tls.hpp>
+#include <chorus/transport/waiting.hpp>
+
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+
+namespace chorus::detail {
+
+namespace asio = boost::asio;
+using transport::io_status;
+using phase = http_visit::phase;
+
+namespace {
+
+constexpr std::string_view stopping_sentence = "This server is stopping; try again elsewhere or "
+                                               "later.";
+constexpr header_field offer_websocket[] = {
+    {"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Version", "13"}};
+
+class visitor {
+public:
+  visitor(server_shard &owner, http_visit &visit, std::unique_ptr<transport::stream> carrier)
+      : owner_(owner), setup_(*owner.setup()), visit_(visit), carrier_(std::move(carrier)),
+        reader_({.max_header_bytes = setup_.options.max_header_bytes}) {}
+
+  task<> run();
+
+private:
+  enum class arrival : unsigned char { request, bad, ended, late };
+
+  task<bool> secure();
+  task<arrival> read_request(bool first);
+  task<> upgrade(http_head head);
+  task<bool> answer_page(http_head head);
+  task<std::string> make_page(request r, std::shared_ptr<const chorus::detail::route> target,
+                              bool head_only, bool keep);
+  task<bool> write(std::string text);
+  // Says why, and waits a little for the peer to read it and go.
+  task<> refuse(std::string text);
+  void open_session(http_head head, route_match match, std::string remote, session_setup &made,
+                    connection_permit permit);
+  void say_at_once(std::string_view text) noexcept;
+  void set_deadline() noexcept {
+    deadline_ = owner_.home().now() + setup_.options.handshake_timeout;
+  }
+  void refused() noexcept { owner_.count.refused_other.fetch_add(1, std::memory_order_relaxed); }
+  void failed() noexcept { owner_.count.handshakes_failed.fetch_add(1, std::memory_order_relaxed); }
+
+  server_shard &owner_;
+  server_setup &setup_;
+  http_visit &visit_;
+  std::unique_ptr<transport::stream> carrier_;
+  http_reader reader_;
+  time_point deadline_{};
+};
+
+task<> visitor::run() {
+  set_deadline();
+  bool first = true;
+  bool interrupted = false;
+  try {
+    if (setup_.tls && !co_await secure()) {
+      failed();
+      co_return;
+    }
+    for (;; first = false) {
+      visit_.at = first ? phase::reading : phase::between;
+      const auto arrived = co_await read_request(first);
+      visit_.at = phase::working;
+      if (arrived == arrival::ended) {
+        if (first || reader_.begun())
+          failed();
+        co_return;
+      }
+      if (arrived == arrival::late) {
+        if (first || reader_.begun())
+          failed();
+        if (reader_.begun())
+          say_at_once(write_refusal(408, "The request did not arrive in time."));
+        co_return;
+      }
+      set_deadline(); // of the answer
+      if (arrived == arrival::bad) {
+        failed();
+        co_await refuse(write_refusal(reader_.status(), reader_.reason()));
+        co_return;
+      }
+      auto head = reader_.take_head();
+      const bool wants_session = protocol::is_upgrade(head.fields());
+      if (wants_session) {
+        co_await upgrade(std::move(head));
+        co_return;
+      }
+      if (!co_await answer_page(std::move(head)))
+        co_return;
+      set_deadline(); // of the next request
+    }
+  } catch (const boost::system::system_error &x) {
+    if (x.code() != asio::error::operation_aborted)
+      throw;
+    interrupted = true;
+  }
+  if (interrupted && visit_.at == phase::reading) {
+    refused();
+    say_at_once(write_refusal(503, stopping_sentence));
+  }
+}
+
+task<bool> visitor::secure() {
+  auto made = transport::make_tls_server_stream(std::move(carrier_), setup_.tls);
+  if (!made)
+    co_return false;
+  carrier_ = std::move(*made);
+  const auto done = co_await transport::tls_handshake(*carrier_, deadline_);
+  co_return done.has_value();
+}
+
+task<visitor::arrival> visitor::read_request(bool first) {
+  auto progress = first ? http_progress::need_more : reader_.next();
+  while (progress == http_progress::need_more) {
+    if (reader_.wants_continue() && !co_await write("HTTP/1.1 100 Continue\r\n\r\n"))
+      co_return arrival::ended;
+    // The shard's buffer is lent for as long as nothing is waited for.
+    constexpr std::size_t at_once = 16 * 1024;
+    auto &shared = owner_.home().read_buffer();
+    const auto got = carrier_->read_some({shared.data(), std::min(at_once, shared.capacity())});
+    if (got.status == io_status::ok)
+      progress = reader_.feed({reinterpret_cast<const char *>(shared.data()), got.bytes});
+    else if (got.status != io_status::would_block)
+      co_return arrival::ended;
+    else if (!co_await transport::wait_ready(*carrier_, transport::ready_read, deadline_))
+      co_return arrival::late;
+    if (progress == http_progress::need_more && owner_.home().now() >= deadline_)
+      co_return arrival::late; // bytes that keep trickling in
+  }
+  co_return progress == http_progress::complete ? arrival::request : arrival::bad;
+}
+
+task<bool> visitor::answer_page(http_head head) {
+  const bool head_only = head.method() == "HEAD";
+  const bool readable = head_only || head.method() == "GET";
+  const bool keep = reader_.keep_alive() && head.version() == 11 && !owner_.stopping();
+  if (head.version() == 11 && head.count("Host") != 1) {
+    co_await refuse(write_refusal(400, "The request needs exactly one Host header (RFC 9112 "
+                                       "section 3.2)."));
+    co_return false;
+  }
+  auto match = setup_.routes.find(split_target(head.target()).path, route_kind::page);
+  std::string answer;
+  switch (match.what) {
+  case route_match::verdict::bad_escape:
+    answer = write_refusal(400, "The path has a malformed percent escape.", {}, keep, head_only);
+    break;
+  case route_match::verdict::not_found:
+    answer = write_refusal(404, "There is nothing on this path.", {}, keep, head_only);
+    break;
+  case route_match::verdict::other_kind: {
+    static constexpr header_field allow[] = {{"Allow", "GET"}};
+    answer = readable ? write_refusal(426,
+                                      "This path speaks WebSocket: connect with ws:// or "
+                                      "wss://.",
+                                      offer_websocket, keep, head_only)
+                      : write_refusal(405, "This path speaks WebSocket, which begins with GET.",
+                                      allow, keep);
+    break;
+  }
+  case route_match::verdict::found: {
+    static constexpr header_field allow[] = {{"Allow", "GET, HEAD"}};
+    if (!readable) {
+      answer = write_refusal(405, "This path answers GET and HEAD.", allow, keep);
+      break;
+    }
+    auto target = match.target;
+    auto r = make_request(std::move(head), std::move(match), carrier_->remote_address());
+    answer = co_await make_page(std::move(r), std::move(target), head_only, keep);
+    // The page may have been resumed in the midst of some session's read turn; leave it.
+    co_await asio::post(owner_.home().executor(), asio::use_awaitable);
+    break;
+  }
+  }
+  set_deadline();
+  const bool stay = keep && !owner_.stopping();
+  if (!stay) {
+    co_await refuse(std::move(answer));
+    co_return false;
+  }
+  co_return co_await write(std::move(answer));
+}
+
+task<std::string> visitor::make_page(request r, std::shared_ptr<const chorus::detail::route> target,
+                                     bool head_only, bool keep) {
+  std::string why;
+  try {
+    const auto page = co_await target->on_page(std::move(r));
+    if (page.status() < 200 || page.status() > 599) {
+      why = "it answered with status " + std::to_string(page.status());
+    } else {
+      auto answer = write_response(page, head_only, keep);
+      if (answer.complete)
+        co_return std::move(answer.text);
+      why = "it set a header with a malformed name or value";
+    }
+  } catch (const std::exception &x) {
+    if (visit_.interrupted)
+      throw;
+    why = x.what();
+  } catch (...) {
+    why = "an exception of unknown type";
+  }
+  owner_.count.handler_failures.fetch_add(1, std::memory_order_relaxed);
+  setup_.report("The page " + target->pattern + " failed: " + why, nullptr);
+  co_return write_refusal(500, "The server failed to make this page.", {}, keep, head_only);
+}
+
+task<> visitor::upgrade(http_head head) {
+  const auto fields = head.fields();
+  const auto check =
+      protocol::check_upgrade_request(head.method(), head.version(), head.target(), fields,
+                                      {.max_header_bytes = setup_.options.max_header_bytes});
+  std::string refusal;
+  route_match match;
+  connection_permit permit;
+  bool over_limit = false;
+  if (!check) {
+    refusal = write_refusal(check.status, make_error_code(check.why).message(), check.headers);
+  } else {
+    match = setup_.routes.find(split_target(head.target()).path, route_kind::session);
+    if (match.what == route_match::verdict::bad_escape)
+      refusal = write_refusal(400, "The path has a malformed percent escape.");
+    else if (match.what == route_match::verdict::other_kind)
+      refusal = write_refusal(404, "This path answers plain HTTP only, not WebSocket.");
+    else if (match.what == route_match::verdict::not_found)
+      refusal = write_refusal(404, "There is nothing on this path.");
+    else if (const auto origins = head.count("Origin");
+             origins > 1 || (origins == 1 && !origin_allowed(head.find("Origin"), head.find("Host"),
+                                                             setup_.options.allowed_origins)))
+      refusal = write_refusal(403, "Pages of this origin may not connect here; the server's "
+                                   "allowed_origins can let them.");
+    else if (owner_.stopping())
+      refusal = write_refusal(503, stopping_sentence);
+    else if (!permit.take(owner_.setup())) {
+      owner_.count.refused_limit.fetch_add(1, std::memory_order_relaxed);
+      over_limit = true;
+    }
+  }
+  if (over_limit && setup_.options.on_limit == over_limit::refuse_upgrade) {
+    static constexpr header_field retry[] = {{"Retry-After", "5"}};
+    co_await refuse(write_refusal(503,
+                                  "This server has as many connections as it takes; try again "
+                                  "later.",
+                                  retry));
+    co_return;
+  }
+  if (!refusal.empty()) {
+    refused();
+    co_await refuse(std::move(refusal));
+    co_return;
+  }
+
+  session_setup made;
+  made.options = setup_.options.session;
+  made.subprotocol = choose_subprotocol(setup_.options.subprotocols, check.subprotocols);
+  std::string extensions;
+  if (made.options.compression.enabled)
+    made.compression =
+        protocol::accept_offer(check.extensions, made.options.compression, extensions);
+  if (!co_await write(write_switching(check.key, made.subprotocol, extensions))) {
+    failed();
+    co_return;
+  }
+  std::string remote = carrier_->remote_address();
+  made.carrier = std::move(carrier_);
+  open_session(std::move(head), std::move(match), std::move(remote), made, std::move(permit));
+}
+
+void visitor::open_session(http_head head, route_match match, std::string remote,
+                           session_setup &made, connection_permit permit) {
+  const std::string received = reader_.take_leftover();
+  made.received = std::as_bytes(std::span(received));
+  auto live = std::make_shared<live_session>();
+  live->owner = &owner_;
+  const bool admitted = static_cast<bool>(permit);
+  live->permit = std::move(permit);
+  made.observer = live.get();
+  auto s = make_session(std::move(made));
+  owner_.begin_session(live, s);
+  if (owner_.stopping() || !admitted) {
+    s.start_close(admitted ? close_code::going_away : close_code::try_again_later);
+    return;
+  }
+  setup_.rooms->admit(s);
+  auto target = match.target;
+  auto r = make_request(std::move(head), std::move(match), std::move(remote));
+  owner_.begin_handler(live, std::move(target), std::move(r));
+}
+
+task<bool> visitor::write(std::string text) {
+  const auto written =
+      co_await transport::write_all(*carrier_, text, deadline_, error::upgrade_timeout);
+  co_return written.has_value();
+}
+
+task<> visitor::refuse(std::string text) {
+  if (!co_await write(std::move(text)))
+    co_return;
+  // Bytes of the peer that are still unread when the socket closes would reset the connection and
+  // take the answer with them.
+  carrier_->shutdown_write();
+  visit_.at = phase::between;
+  const std::chrono::milliseconds patience(owner_.stopping() ? 100 : 2000);
+  constexpr std::size_t most = std::size_t{2} << 20;
+  const auto until = std::min(deadline_, owner_.home().now() + patience);
+  for (std::size_t thrown_away = 0; thrown_away < most && owner_.home().now() < until;) {
+    auto &shared = owner_.home().read_buffer();
+    const auto got = carrier_->read_some({shared.data(), shared.capacity()});
+    if (got.status == io_status::ok)
+      thrown_away += got.bytes;
+    else if (got.status != io_status::would_block)
+      co_return;
+    else if (!co_await transport::wait_ready(*carrier_, transport::ready_read, until))
+      co_return;
+  }
+}
+
+void visitor::say_at_once(std::string_view text) noexcept {
+  const iovec piece{const_cast<char *>(text.data()), text.size()};
+  if (carrier_ && carrier_->write_some({&piece, 1}).status == io_status::ok)
+    carrier_->shutdown_write();
+}
+
+} // namespace
+
+task<> serve_connection(std::shared_ptr<server_shard> owner, std::shared_ptr<http_visit> visit,
+                        std::unique_ptr<transport::stream> carrier) {
+  visitor v(*owner, *visit, std::move(carrier));
+  try {
+    co_await v.run();
+  } catch (const std::exception &x) {
+    owner->count.handshakes_failed.fetch_add(1, std::memory_order_relaxed);
+    owner->setup()->report(x.what(), nullptr);
+  }
+}
+
+} // namespace chorus::detail

@@ -1,0 +1,106 @@
+#include <chorus/server/request_data.hpp>
+
+#include <algorithm>
+
+namespace chorus {
+
+namespace detail {
+
+namespace {
+
+// Decodes `text` to the end of `arena`, which has the room, and gives the decoded view; `text` itself
+// when there is nothing to decode, or when it is malformed.
+std::string_view decode_into(std::string &arena, std::string_view text, bool plus_is_space) {
+  if (text.find(plus_is_space ? '+' : '%') == text.npos && text.find('%') == text.npos)
+    return text;
+  const auto plain = percent_decode(text, plus_is_space);
+  if (!plain)
+    return text;
+  const auto begin = arena.size();
+  arena.append(*plain);
+  return std::string_view(arena).substr(begin);
+}
+
+} // namespace
+
+request make_request(http_head head, route_match match, std::string remote) {
+  auto data = std::make_shared<request_data>();
+  data->head = std::move(head);
+  data->target = std::move(match.target);
+  data->values = std::move(match.values);
+  data->remote = std::move(remote);
+
+  const auto parts = split_target(data->head.target());
+  data->query = parts.query;
+  if (data->head.target().find_first_of("%+") != std::string_view::npos)
+    data->decoded.reserve(data->head.target().size()); // views into it must not move
+  data->path = decode_into(data->decoded, parts.path, false);
+  if (!parts.query.empty())
+    data->query_fields.reserve(
+        1 + static_cast<std::size_t>(std::count(parts.query.begin(), parts.query.end(), '&')));
+  for (auto rest = parts.query; !rest.empty();) {
+    const auto end = rest.find('&');
+    const auto one = rest.substr(0, end);
+    rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
+    if (one.empty())
+      continue;
+    const auto equals = one.find('=');
+    const auto name = one.substr(0, equals);
+    const auto value = equals == one.npos ? std::string_view() : one.substr(equals + 1);
+    data->query_fields.emplace_back(decode_into(data->decoded, name, true),
+                                    decode_into(data->decoded, value, true));
+  }
+  return request(std::move(data));
+}
+
+} // namespace detail
+
+std::string_view request::method() const noexcept {
+  return data_ ? data_->head.method() : std::string_view();
+}
+
+std::string_view request::target() const noexcept {
+  return data_ ? data_->head.target() : std::string_view();
+}
+
+std::string_view request::path() const noexcept { return data_ ? data_->path : std::string_view(); }
+
+std::string_view request::query() const noexcept {
+  return data_ ? data_->query : std::string_view();
+}
+
+std::string_view request::param(std::string_view name) const noexcept {
+  if (!data_ || !data_->target)
+    return {};
+  const auto &names = data_->target->names;
+  for (std::size_t i = 0; i < names.size() && i < data_->values.size(); ++i)
+    if (names[i] == name)
+      return data_->values[i];
+  return {};
+}
+
+std::string_view request::query_param(std::string_view name) const noexcept {
+  if (data_)
+    for (const auto &[n, value] : data_->query_fields)
+      if (n == name)
+        return value;
+  return {};
+}
+
+std::string_view request::header(std::string_view name) const noexcept {
+  return data_ ? data_->head.find(name) : std::string_view();
+}
+
+std::vector<std::pair<std::string_view, std::string_view>> request::headers() const {
+  std::vector<std::pair<std::string_view, std::string_view>> all;
+  if (data_)
+    for (const auto &field : data_->head.fields())
+      all.emplace_back(field.name, field.value);
+  return all;
+}
+
+std::string_view request::remote_address() const noexcept {
+  return data_ ? std::string_view(data_->remote) : std::string_view();
+}
+
+} // namespace chorus

@@ -1,0 +1,41 @@
+#pragma once
+// `request`: the HTTP request that began a session or asks for a page. Constant, shared and cheap to
+// copy; safe to hand to another thread.
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace chorus {
+
+namespace detail {
+struct request_data;
+}
+
+class request {
+public:
+  request() noexcept = default;
+  explicit request(std::shared_ptr<const detail::request_data> data) noexcept
+      : data_(std::move(data)) {}
+
+  // All views are valid as long as this request or a copy of it.
+  std::string_view method() const noexcept;
+  std::string_view target() const noexcept; // as sent: path and query
+  std::string_view path() const noexcept;   // percent-decoded, without the query
+  std::string_view query() const noexcept;  // raw, without the question mark
+  // A {parameter} of the route's pattern, percent-decoded; empty when there is none.
+  std::string_view param(std::string_view name) const noexcept;
+  // The first such field of the query, decoded; empty when there is none.
+  std::string_view query_param(std::string_view name) const noexcept;
+  // The first header of that name (case-insensitive); empty when there is none.
+  std::string_view header(std::string_view name) const noexcept;
+  std::vector<std::pair<std::string_view, std::string_view>> headers() const;
+  std::string_view remote_address() const noexcept;
+
+private:
+  std::shared_ptr<const detail::request_data> data_;
+};
+
+} // namespace chorus

@@ -1,0 +1,37 @@
+#pragma once
+// What a `request` shares. Filled in place once, then constant. An idle session keeps one, so it
+// holds the head as it came and decodes into one more string only when something was escaped.
+
+#include <chorus/server/http.hpp>
+#include <chorus/server/request.hpp>
+#include <chorus/server/router.hpp>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace chorus::detail {
+
+struct request_data {
+  using field = std::pair<std::string_view, std::string_view>;
+
+  request_data() = default;
+  request_data(const request_data &) = delete;
+  request_data &operator=(const request_data &) = delete;
+
+  http_head head;
+  std::shared_ptr<const chorus::detail::route> target; // its parameters' names
+  std::vector<std::string> values;                     // of the parameters
+  std::string_view path;                               // decoded
+  std::string_view query;                              // raw
+  std::vector<field> query_fields;                     // decoded
+  std::string decoded;                                 // what the views above may point into
+  std::string remote;
+};
+
+// `match` must be a found one.
+request make_request(http_head head, route_match match, std::string remote);
+
+} // namespace chorus::detail

@@ -1,0 +1,77 @@
+#include <chorus/server/server.hpp>
+
+#include <chorus/async/remote.hpp>
+#include <chorus/server/server_core.hpp>
+
+#include <stdexcept>
+
+namespace chorus {
+
+namespace {
+
+void check_not_started(const detail::server_core &core) {
+  if (core.now() != detail::server_core::phase::idle)
+    throw std::logic_error("chorus: add routes before the server starts");
+}
+
+task<stop_report> stop_server(std::shared_ptr<detail::server_core> core,
+                              std::chrono::milliseconds deadline) {
+  auto work = detail::server_core::stop(core, deadline);
+  const auto done = co_await detail::on_shard(core->conductor(), std::move(work));
+  co_return done ? *done : stop_report{};
+}
+
+task<std::vector<session>> list_sessions(std::shared_ptr<detail::server_core> core) {
+  co_return core->sessions();
+}
+
+} // namespace
+
+server::server(runtime &rt, server_options options)
+    : core_(std::make_shared<detail::server_core>(rt.core(), std::move(options))) {}
+
+server::~server() { core_->abandon(); }
+
+void server::route(std::string_view pattern, handler h) {
+  check_not_started(*core_);
+  core_->setup()->routes.add(pattern, std::move(h));
+}
+
+void server::get(std::string_view pattern, page p) {
+  check_not_started(*core_);
+  core_->setup()->routes.add(pattern, std::move(p));
+}
+
+task<result<>> server::start() {
+  return detail::on_shard(core_->conductor(), detail::server_core::start(core_));
+}
+
+task<stop_report> server::stop(std::chrono::milliseconds deadline) {
+  return stop_server(core_, deadline);
+}
+
+std::uint16_t server::port() const noexcept { return core_->port(); }
+
+std::string server::address() const { return core_->address(); }
+
+std::string server::url() const {
+  const std::string &where = core_->address();
+  if (where.empty())
+    return where;
+  const std::string scheme = core_->setup()->options.tls.certificate_file.empty() ? "ws" : "wss";
+  if (where.starts_with("unix:"))
+    return scheme + "+unix://" + where.substr(5);
+  return scheme + "://" + where;
+}
+
+chorus::room server::room(std::string_view name) { return core_->setup()->rooms->get(name); }
+
+chorus::room server::everyone() { return core_->setup()->rooms->everyone(); }
+
+std::size_t server::size() const noexcept { return core_->open_sessions(); }
+
+task<std::vector<session>> server::sessions() { return list_sessions(core_); }
+
+server_stats server::stats() const { return core_->stats(); }
+
+} // namespace chorus

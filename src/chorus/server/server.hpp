@@ -1,0 +1,116 @@
+#pragma once
+// `server`: listens, upgrades, and runs one coroutine per session.
+//
+//   chorus::server srv{rt, {.listen = "127.0.0.1:8080"}};
+//   srv.route("/chat/{room}", [&](chorus::session s, chorus::request r) -> chorus::task<> { … });
+//   auto up = co_await srv.start();
+//
+// The handler's end decides how the session ends: returning flushes and closes with 1000, throwing
+// closes with 1011 and is counted; the server lives on. Handler and request are kept alive while
+// their coroutine runs.
+
+#include <chorus/async/runtime.hpp>
+#include <chorus/server/request.hpp>
+#include <chorus/server/response.hpp>
+#include <chorus/server/room.hpp>
+#include <chorus/transport/tls_options.hpp>
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace chorus {
+
+namespace detail {
+class server_core;
+}
+
+enum class over_limit : std::uint8_t {
+  refuse_upgrade,  // 503 before the upgrade
+  close_try_later, // upgrade, then close with 1013, so that browsers learn why
+};
+
+struct server_options {
+  std::string listen = "127.0.0.1:0"; // "host:port", "[::1]:0", "unix:/path"; port 0: any free one
+  tls_options tls{};                  // with a certificate_file: wss
+  session_options session{};
+  std::vector<std::string> subprotocols{}; // in order of preference
+  std::size_t max_connections = 100'000;   // sessions; 0 for no limit
+  over_limit on_limit = over_limit::refuse_upgrade;
+  std::chrono::milliseconds handshake_timeout{10'000}; // TLS and HTTP head together
+  std::size_t max_header_bytes = 16 * 1024;            // beyond it 431
+  // Origins besides the server's own from which browsers may connect: "https://example.org", or "*".
+  // A request without an Origin header is not a browser's and is let in.
+  std::vector<std::string> allowed_origins{};
+  // Told of every handler that ended by an exception, of accept errors and the like.
+  std::function<void(std::string_view what, const chorus::session *)> on_error{};
+};
+
+struct server_stats {
+  std::uint64_t accepted = 0;          // connections
+  std::uint64_t upgraded = 0;          // sessions opened
+  std::uint64_t refused_limit = 0;     // by max_connections
+  std::uint64_t refused_other = 0;     // any other 4xx or 5xx answer to an upgrade
+  std::uint64_t handshakes_failed = 0; // gone, late, or not speaking HTTP
+  std::uint64_t accept_errors = 0;
+  std::uint64_t handler_failures = 0;  // handlers that threw
+  std::uint64_t messages_received = 0; // of ended and live sessions
+  std::uint64_t messages_sent = 0;
+  std::uint64_t messages_dropped = 0;
+  std::uint64_t evicted = 0;
+  std::size_t connections = 0; // sessions open now
+  std::size_t handlers = 0;    // running now
+};
+
+struct stop_report {
+  std::size_t handlers_cancelled = 0; // still running at the deadline
+  std::size_t sessions_aborted = 0;   // not closed in order by then
+};
+
+class server {
+public:
+  using handler = std::function<task<>(session, request)>;
+  using page = std::function<task<response>(request)>;
+
+  server(runtime &rt, server_options options);
+  // Aborts everything without blocking. `stop` is the orderly way.
+  ~server();
+  server(const server &) = delete;
+  server &operator=(const server &) = delete;
+
+  // Sessions on paths that match: literal segments and {parameters}, one segment each; literal beats
+  // parameter. Before `start` only (std::logic_error). A malformed or repeated pattern throws
+  // std::invalid_argument.
+  void route(std::string_view pattern, handler h);
+  // Plain HTTP GET and HEAD on paths that match.
+  void get(std::string_view pattern, page p);
+
+  // Listens. Completes when connections are accepted; fails with listen_failed (address in use, no
+  // permission, unknown address) or tls_bad_configuration.
+  task<result<>> start();
+  // Stops in order: closes the listeners, answers unfinished handshakes with 503, flushes and closes
+  // every session with 1001, and at the deadline aborts what is left and cancels handlers. Always
+  // ends. Afterwards the server can't be started again.
+  task<stop_report> stop(std::chrono::milliseconds deadline = std::chrono::seconds(10));
+
+  // Of a started server: the real port (0 for unix sockets), "127.0.0.1:8080" and "ws://127.0.0.1:8080".
+  std::uint16_t port() const noexcept;
+  std::string address() const;
+  std::string url() const;
+
+  // Gets or creates.
+  chorus::room room(std::string_view name);
+  // Every session of the server; implicit, without joining.
+  chorus::room everyone();
+
+  std::size_t size() const noexcept; // sessions open
+  task<std::vector<session>> sessions();
+  server_stats stats() const;
+
+private:
+  std::shared_ptr<detail::server_core> core_;
+};
+
+} // namespace chorus

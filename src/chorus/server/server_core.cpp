@@ -1,0 +1,276 @@
+#include <chorus/server/server_core.hpp>
+
+#include <chorus/async/remote.hpp>
+#include <chorus/protocol/handshake.hpp>
+#include <chorus/transport/tls.hpp>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <stdexcept>
+
+namespace chorus::detail {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr std::chrono::milliseconds shortest_grace{100};
+constexpr std::chrono::milliseconds longest_grace{1000};
+
+// In the conductor's list of callers for as long as it lives.
+class listed {
+public:
+  listed(std::vector<transport::waiter *> &list, transport::waiter &w) : list_(list), waiter_(w) {
+    list_.push_back(&w);
+  }
+  ~listed() { std::erase(list_, &waiter_); }
+  listed(const listed &) = delete;
+  listed &operator=(const listed &) = delete;
+
+private:
+  std::vector<transport::waiter *> &list_;
+  transport::waiter &waiter_;
+};
+
+result<> check(const server_options &options) {
+  using std::chrono::milliseconds;
+  if (options.handshake_timeout <= milliseconds::zero())
+    return failure(error::bad_option, stage::configure,
+                   "server_options::handshake_timeout must be longer than zero.");
+  if (options.max_header_bytes < 256)
+    return failure(
+        error::bad_option, stage::configure,
+        "server_options::max_header_bytes must be 256 or more: no browser's request fits "
+        "into less.");
+  for (const auto &name : options.subprotocols)
+    if (!protocol::is_token(name))
+      return failure(error::bad_option, stage::configure,
+                     "\"" + name +
+                         "\" in server_options::subprotocols is no token (RFC 9110 "
+                         "section 5.6.2).");
+  return {};
+}
+
+} // namespace
+
+server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options options)
+    : runtime_(std::move(runtime)), setup_(std::make_shared<server_setup>()) {
+  setup_->options = std::move(options);
+  setup_->rooms = std::make_shared<hub>(runtime_);
+  for (const auto &s : runtime_->shards)
+    shards_.push_back(server_shard::make(s, setup_));
+}
+
+const std::string &server_core::address() const noexcept {
+  static const std::string none;
+  return now() >= phase::running ? address_ : none;
+}
+
+std::uint16_t server_core::port() const noexcept {
+  const std::string &text = address();
+  std::uint16_t number = 0;
+  if (const auto colon = text.rfind(':'); colon != text.npos && !text.starts_with("unix:"))
+    std::from_chars(text.data() + colon + 1, text.data() + text.size(), number);
+  return number;
+}
+
+server_stats server_core::stats() const {
+  server_stats sum;
+  for (const auto &s : shards_)
+    s->add_to(sum);
+  sum.evicted = setup_->rooms->evicted();
+  return sum;
+}
+
+std::vector<session> server_core::sessions() const {
+  std::vector<session> all;
+  for (const auto &s : shards_)
+    s->add_to(all);
+  return all;
+}
+
+std::size_t server_core::open_sessions() const noexcept {
+  std::size_t sum = 0;
+  for (const auto &s : shards_)
+    sum += s->open_sessions();
+  return sum;
+}
+
+void server_core::abandon() noexcept {
+  phase_ = phase::stopped;
+  setup_->rooms->close();
+  for (const auto &s : shards_)
+    s->home().post([s] { s->cut(); });
+}
+
+task<result<>> server_core::start(std::shared_ptr<server_core> self) {
+  auto expected = phase::idle;
+  if (!self->phase_.compare_exchange_strong(expected, phase::starting)) {
+    const bool over = expected == phase::stopping || expected == phase::stopped;
+    co_return failure(over ? error::not_open : error::busy, stage::listen,
+                      over ? "The server was stopped; make a new one to listen again."
+                           : "The server has been started already.");
+  }
+  result<> opened;
+  try {
+    opened = co_await open_listeners(self);
+  } catch (...) { // cancelled
+    self->close_listeners();
+    expected = phase::starting;
+    self->phase_.compare_exchange_strong(expected, phase::idle);
+    throw;
+  }
+  if (!opened)
+    self->close_listeners();
+  expected = phase::starting;
+  if (!self->phase_.compare_exchange_strong(expected, opened ? phase::running : phase::idle)) {
+    self->close_listeners();
+    co_return failure(error::not_open, stage::listen, "The server was stopped while it started.");
+  }
+  co_return opened;
+}
+
+task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
+  auto &setup = *self->setup_;
+  if (auto usable = check(setup.options); !usable)
+    co_return usable;
+  if (!setup.options.tls.certificate_file.empty()) {
+    auto context = transport::make_server_context(setup.options.tls);
+    if (!context)
+      co_return context.error();
+    setup.tls = std::move(*context);
+  }
+
+  const auto &shards = self->shards_;
+  const std::string_view address = setup.options.listen;
+  const bool dealt = address.starts_with("unix:");
+  const std::size_t count = dealt ? 1 : shards.size();
+  std::vector<std::unique_ptr<transport::listener>> listeners;
+  for (std::size_t i = 0; i < count; ++i) {
+    transport::listen_options how;
+    how.share = i == 0 && count > 1;
+    how.join = i > 0;
+    auto one = transport::listener::open(
+        shards[i]->home(), i == 0 ? address : listeners.front()->local_address(), how);
+    if (!one)
+      co_return one.error();
+    listeners.push_back(std::move(*one));
+  }
+  self->address_ = listeners.front()->local_address();
+
+  for (std::size_t i = count; i-- > 0;) { // the first last: it alone has peers waiting by then
+    std::vector<std::weak_ptr<server_shard>> deal_to;
+    if (dealt && shards.size() > 1)
+      deal_to.assign(shards.begin(), shards.end());
+    auto begin = [](std::shared_ptr<server_shard> s, std::unique_ptr<transport::listener> l,
+                    std::vector<std::weak_ptr<server_shard>> deal) -> task<result<>> {
+      co_return s->listen(std::move(l), std::move(deal));
+    };
+    auto work = begin(shards[i], std::move(listeners[i]), std::move(deal_to));
+    auto begun = co_await on_shard(self->runtime_->shards[i], std::move(work));
+    if (!begun)
+      co_return begun;
+  }
+  co_return result<>();
+}
+
+void server_core::close_listeners() noexcept {
+  for (const auto &s : shards_)
+    s->home().post([s] { s->unlisten(); });
+}
+
+task<result<stop_report>> server_core::stop(std::shared_ptr<server_core> self,
+                                            std::chrono::milliseconds deadline) {
+  auto &home = *self->conductor();
+  if (self->now() != phase::stopped) {
+    const auto at = home.now() + std::max(deadline, std::chrono::milliseconds(0));
+    self->stop_at_ = std::min(self->stop_at_, at);
+    if (self->now() == phase::stopping)
+      self->wake(self->conducting_); // the deadline may have come nearer
+    else
+      self->begin_stop();
+  }
+  while (self->now() != phase::stopped) {
+    // A handler that called this is cancelled with the others; it shall still have its report, which
+    // from here on is due within the grace period.
+    if (self->cut_)
+      co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    transport::waiter parked(home);
+    listed until_done(self->callers_, parked);
+    co_await parked.wait(time_point::max());
+  }
+  co_return self->report_;
+}
+
+void server_core::begin_stop() {
+  phase_ = phase::stopping;
+  setup_->rooms->close();
+  busy_shards_ = shards_.size();
+  const auto self = shared_from_this();
+  asio::co_spawn(conductor()->executor(), conduct_stop(self), [self](std::exception_ptr e) {
+    if (e) // nothing there throws but exhaustion
+      std::rethrow_exception(e);
+  });
+  for (const auto &s : shards_) {
+    // Weak: a shard on which something never ends keeps this for good.
+    auto idle = [weak = weak_from_this()] {
+      const auto core = weak.lock();
+      if (core)
+        core->conductor()->post([core] {
+          if (--core->busy_shards_ == 0)
+            core->wake(core->conducting_);
+        });
+    };
+    s->home().post([s, idle] { s->begin_stop(idle); });
+  }
+}
+
+task<> server_core::conduct_stop(std::shared_ptr<server_core> self) {
+  auto &home = *self->conductor();
+  const auto begun = home.now();
+  auto until = [&](auto deadline) -> task<> {
+    while (self->busy_shards_ > 0 && home.now() < deadline()) {
+      transport::waiter parked(home);
+      self->conducting_ = &parked;
+      co_await parked.wait(deadline());
+      self->conducting_ = nullptr;
+    }
+  };
+  co_await until([&] { return self->stop_at_; });
+  if (self->busy_shards_ > 0) {
+    const auto grace =
+        std::clamp(std::chrono::duration_cast<std::chrono::milliseconds>(home.now() - begun),
+                   shortest_grace, longest_grace);
+    const auto last = home.now() + grace;
+    self->begin_cut();
+    co_await until([&] { return last; });
+  }
+  self->phase_ = phase::stopped;
+  for (auto *caller : self->callers_)
+    self->wake(caller);
+}
+
+void server_core::begin_cut() {
+  cut_ = true;
+  for (auto *caller : callers_)
+    wake(caller);
+  const auto self = shared_from_this();
+  for (const auto &s : shards_)
+    s->home().post([self, s] {
+      const auto gone = s->cut();
+      self->conductor()->post([self, gone] {
+        self->report_.handlers_cancelled += gone.handlers_cancelled;
+        self->report_.sessions_aborted += gone.sessions_aborted;
+      });
+    });
+}
+
+void server_core::wake(transport::waiter *which) noexcept {
+  if (which)
+    which->on_ready(ready_read);
+}
+
+} // namespace chorus::detail

@@ -1,0 +1,64 @@
+#pragma once
+// A server behind its handle: one `server_shard` per shard of the runtime, and the order in which
+// they start and stop. The first shard conducts: what is marked belongs to its thread.
+
+#include <chorus/async/runtime_core.hpp>
+#include <chorus/server/server_shard.hpp>
+#include <chorus/transport/waiter.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace chorus::detail {
+
+class server_core : public std::enable_shared_from_this<server_core> {
+public:
+  enum class phase : unsigned char { idle, starting, running, stopping, stopped };
+
+  server_core(std::shared_ptr<runtime_core> runtime, server_options options);
+
+  const std::shared_ptr<server_setup> &setup() const noexcept { return setup_; }
+  phase now() const noexcept { return phase_.load(std::memory_order_acquire); }
+  const std::shared_ptr<shard> &conductor() const noexcept { return runtime_->shards.front(); }
+  // Since `start` has completed; empty before.
+  const std::string &address() const noexcept;
+  std::uint16_t port() const noexcept;
+  server_stats stats() const;
+  std::vector<session> sessions() const;
+  std::size_t open_sessions() const noexcept;
+
+  // Aborts everything soon. From any thread; nobody waits.
+  void abandon() noexcept;
+
+  // On the conductor's thread.
+  static task<result<>> start(std::shared_ptr<server_core> self);
+  static task<result<stop_report>> stop(std::shared_ptr<server_core> self,
+                                        std::chrono::milliseconds deadline);
+
+private:
+  static task<result<>> open_listeners(std::shared_ptr<server_core> self);
+  static task<> conduct_stop(std::shared_ptr<server_core> self);
+  void begin_stop();
+  void begin_cut();
+  void wake(transport::waiter *which) noexcept;
+  void close_listeners() noexcept;
+
+  std::shared_ptr<runtime_core> runtime_;
+  std::shared_ptr<server_setup> setup_;
+  std::vector<std::shared_ptr<server_shard>> shards_; // constant; one for each of the runtime's
+  std::atomic<phase> phase_{phase::idle};
+  std::string address_; // written before `running`
+
+  // The conductor's.
+  std::size_t busy_shards_ = 0; // those with something left
+  time_point stop_at_ = time_point::max();
+  bool cut_ = false;
+  stop_report report_;
+  transport::waiter *conducting_ = nullptr;
+  std::vector<transport::waiter *> callers_;
+};
+
+} // namespace chorus::detail

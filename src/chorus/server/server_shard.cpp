@@ -1,0 +1,395 @@
+#include <chorus/server/server_shard.hpp>
+
+#include <chorus/server/http.hpp>
+#include <chorus/transport/socket_stream.hpp>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+
+#include <string>
+#include <sys/socket.h>
+#include <utility>
+
+namespace chorus::detail {
+
+namespace asio = boost::asio;
+
+namespace {
+
+void link(list_hook &list, list_hook &one) noexcept {
+  one.next = list.next;
+  one.prev = &list;
+  list.next->prev = &one;
+  list.next = &one;
+}
+
+bool unlink(list_hook &one) noexcept {
+  if (!one.next)
+    return false;
+  one.next->prev = one.prev;
+  one.prev->next = one.next;
+  one.next = one.prev = nullptr;
+  return true;
+}
+
+template <class T, class F> void for_each(const list_hook &list, F f) {
+  for (const list_hook *at = list.next; at != &list; at = at->next)
+    f(static_cast<T &>(const_cast<list_hook &>(*at)));
+}
+
+std::string what_of(std::exception_ptr e) {
+  try {
+    std::rethrow_exception(e);
+  } catch (const std::exception &x) {
+    return x.what();
+  } catch (...) {
+    return "an exception of unknown type";
+  }
+}
+
+} // namespace
+
+void server_setup::report(std::string_view what, const session *s) const noexcept {
+  if (!options.on_error)
+    return;
+  try {
+    options.on_error(what, s);
+  } catch (...) {
+    // There is nobody left to tell.
+  }
+}
+
+bool connection_permit::take(const std::shared_ptr<server_setup> &setup) noexcept {
+  const std::size_t limit = setup->options.max_connections;
+  if (setup->admitted.fetch_add(1, std::memory_order_relaxed) >= limit && limit != 0) {
+    setup->admitted.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  setup_ = setup;
+  return true;
+}
+
+void connection_permit::release() noexcept {
+  if (auto setup = std::exchange(setup_, nullptr))
+    setup->admitted.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void live_session::on_session_closed(const session &s) noexcept {
+  if (owner)
+    owner->session_ended(*this, s);
+}
+
+// The completion of a coroutine that this shard waits for. When the loop is torn down it is destroyed
+// without being called.
+class visit_end {
+public:
+  visit_end(std::shared_ptr<server_shard> owner, std::shared_ptr<http_visit> visit) noexcept
+      : owner_(std::move(owner)), visit_(std::move(visit)) {}
+  visit_end(visit_end &&) noexcept = default;
+  visit_end &operator=(visit_end &&) = delete;
+  ~visit_end() {
+    if (visit_)
+      owner_->visit_ended(*visit_);
+  }
+  void operator()(std::exception_ptr) noexcept {} // its destruction tells
+
+private:
+  std::shared_ptr<server_shard> owner_;
+  std::shared_ptr<http_visit> visit_;
+};
+
+class handler_end {
+public:
+  handler_end(std::shared_ptr<server_shard> owner, std::shared_ptr<live_session> live,
+              std::shared_ptr<const chorus::detail::route> target) noexcept
+      : owner_(std::move(owner)), live_(std::move(live)), target_(std::move(target)) {}
+  handler_end(handler_end &&) noexcept = default;
+  handler_end &operator=(handler_end &&) = delete;
+  ~handler_end() {
+    if (live_)
+      owner_->handler_ended(*live_, nullptr, true);
+  }
+  void operator()(std::exception_ptr e) noexcept {
+    const auto live = std::exchange(live_, nullptr);
+    owner_->handler_ended(*live, e, false);
+  }
+
+private:
+  std::shared_ptr<server_shard> owner_;
+  std::shared_ptr<live_session> live_;
+  std::shared_ptr<const chorus::detail::route> target_; // the running closure
+};
+
+std::shared_ptr<server_shard> server_shard::make(std::shared_ptr<shard> home,
+                                                 std::shared_ptr<server_setup> setup) {
+  // The last owner may let go on any thread; what is inside goes on the shard.
+  return std::shared_ptr<server_shard>(
+      new server_shard(std::move(home), std::move(setup)), [](server_shard *gone) {
+        const auto where = gone->home_;
+        where->run([owned = std::unique_ptr<server_shard>(gone)] {});
+      });
+}
+
+server_shard::server_shard(std::shared_ptr<shard> home,
+                           std::shared_ptr<server_setup> setup) noexcept
+    : home_(std::move(home)), setup_(std::move(setup)) {
+  visits_.next = visits_.prev = &visits_;
+  sessions_.next = sessions_.prev = &sessions_;
+}
+
+server_shard::~server_shard() {
+  listener_.reset();
+  for (const auto &live : sessions_now()) { // no handler runs: it would own this
+    live->self = nullptr;
+    live->owner = nullptr;
+    set_observer(live->handle, nullptr);
+    live->handle.abort();
+  }
+}
+
+result<> server_shard::listen(std::unique_ptr<transport::listener> l,
+                              std::vector<std::weak_ptr<server_shard>> deal_to) {
+  if (stopping_)
+    return failure(error::not_open, stage::listen, "The server was stopped while it started.");
+  listener_ = std::move(l);
+  deal_to_ = std::move(deal_to);
+  return listener_->start(*this);
+}
+
+void server_shard::note_accept_errors() noexcept {
+  if (listener_)
+    count.accept_errors.store(listener_->stats().errors, std::memory_order_relaxed);
+}
+
+void server_shard::on_accept(int fd) noexcept {
+  transport::descriptor socket(fd);
+  note_accept_errors();
+  count.accepted.fetch_add(1, std::memory_order_relaxed);
+  if (!deal_to_.empty()) {
+    const auto next = deal_to_[next_deal_++ % deal_to_.size()].lock();
+    if (next && next.get() != this) {
+      next->home().post([next, s = std::move(socket)]() mutable { next->serve(std::move(s)); });
+      return;
+    }
+  }
+  serve(std::move(socket));
+}
+
+void server_shard::on_refused(int fd) noexcept {
+  transport::descriptor socket(fd);
+  note_accept_errors();
+  count.accepted.fetch_add(1, std::memory_order_relaxed);
+  count.refused_limit.fetch_add(1, std::memory_order_relaxed);
+  if (setup_->tls)
+    return; // an answer would cost a handshake
+  static const header_field retry[] = {{"Retry-After", "5"}};
+  static const std::string answer =
+      write_refusal(503, "This server has run out of file descriptors; try again later.", retry);
+  (void)::send(socket.get(), answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  // Unread bytes at the close would take the answer with them.
+  (void)::shutdown(socket.get(), SHUT_WR);
+  char request[4096];
+  (void)::recv(socket.get(), request, sizeof request, MSG_DONTWAIT);
+}
+
+void server_shard::serve(transport::descriptor socket) noexcept {
+  if (stopping_)
+    return;
+  try {
+    transport::socket_options options;
+    options.keep_alive = true;
+    auto carrier = transport::make_socket_stream(*home_, socket.release(), options);
+    auto visit = std::make_shared<http_visit>();
+    visit->at = setup_->tls ? http_visit::phase::securing : http_visit::phase::reading;
+    link(visits_, *visit);
+    const auto slot = visit->cancel.slot();
+    visit_end end(shared_from_this(), visit);
+    asio::co_spawn(home_->executor(),
+                   serve_connection(shared_from_this(), visit, std::move(carrier)),
+                   asio::bind_cancellation_slot(slot, std::move(end)));
+  } catch (const std::exception &x) {
+    count.handshakes_failed.fetch_add(1, std::memory_order_relaxed);
+    setup_->report(x.what(), nullptr);
+  }
+}
+
+void server_shard::visit_ended(http_visit &v) noexcept {
+  unlink(v);
+  check_idle();
+}
+
+void server_shard::keep(const std::shared_ptr<live_session> &live) {
+  if (live->self)
+    return;
+  live->self = live;
+  std::lock_guard lock(sessions_mutex_);
+  link(sessions_, *live);
+}
+
+void server_shard::begin_session(const std::shared_ptr<live_session> &live, session s) {
+  count.upgraded.fetch_add(1, std::memory_order_relaxed);
+  live->handle = std::move(s);
+  if (!live->open)
+    return; // closed while it was made
+  open_.fetch_add(1, std::memory_order_relaxed);
+  live->counted = true;
+  keep(live);
+}
+
+void server_shard::begin_handler(const std::shared_ptr<live_session> &live,
+                                 std::shared_ptr<const chorus::detail::route> target, request r) {
+  live->running = true;
+  handlers_.fetch_add(1, std::memory_order_relaxed);
+  keep(live);
+  const auto &handler = target->on_session;
+  const auto slot = live->cancel.slot();
+  handler_end end(shared_from_this(), live, target);
+  try {
+    auto work = handler(live->handle, std::move(r));
+    asio::co_spawn(home_->executor(), std::move(work),
+                   asio::bind_cancellation_slot(slot, std::move(end)));
+  } catch (...) {
+    if (live->running) // thrown before it became a coroutine
+      end(std::current_exception());
+  }
+}
+
+void server_shard::handler_ended(live_session &live, std::exception_ptr e, bool dropped) noexcept {
+  live.running = false;
+  handlers_.fetch_sub(1, std::memory_order_relaxed);
+  if (!dropped) {
+    if (e && !live.cancelled) {
+      count.handler_failures.fetch_add(1, std::memory_order_relaxed);
+      setup_->report("A handler ended by an exception: " + what_of(e), &live.handle);
+    }
+    if (live.open)
+      live.handle.start_close(e ? close_code::internal_error : close_code::normal);
+  }
+  drop_if_over(live);
+}
+
+void server_shard::session_ended(live_session &live, const session &s) noexcept {
+  const auto stats = s.stats();
+  {
+    std::lock_guard lock(sessions_mutex_);
+    live.open = false;
+    ended_.messages_received += stats.messages_received;
+    ended_.messages_sent += stats.messages_sent;
+    ended_.messages_dropped += stats.messages_dropped;
+  }
+  live.permit.release();
+  if (live.counted)
+    open_.fetch_sub(1, std::memory_order_relaxed);
+  drop_if_over(live);
+}
+
+void server_shard::drop_if_over(live_session &live) noexcept {
+  if (live.open || live.running)
+    return;
+  const auto last = std::exchange(live.self, nullptr);
+  {
+    std::lock_guard lock(sessions_mutex_);
+    unlink(live);
+  }
+  check_idle();
+}
+
+void server_shard::check_idle() noexcept {
+  if (stopping_ && idle_ && visits_.next == &visits_ && sessions_.next == &sessions_)
+    std::exchange(idle_, nullptr)();
+}
+
+void server_shard::begin_stop(std::function<void()> idle) {
+  stopping_ = true;
+  idle_ = std::move(idle);
+  close_listener();
+  // What follows may end something at once, and so change the lists.
+  const auto all = sessions_now();
+  for (const auto &v : visits_now()) {
+    v->interrupted = true;
+    if (v->at != http_visit::phase::working) // which ends with the answer
+      v->cancel.emit(asio::cancellation_type::terminal);
+  }
+  for (const auto &live : all)
+    if (live->open)
+      live->handle.start_close(close_code::going_away);
+  check_idle();
+}
+
+stop_report server_shard::cut() {
+  stopping_ = true;
+  close_listener();
+  stop_report report;
+  const auto all = sessions_now();
+  const auto visits = visits_now();
+  for (const auto &live : all) {
+    if (live->running) {
+      live->cancelled = true;
+      ++report.handlers_cancelled;
+    }
+    if (live->open) {
+      ++report.sessions_aborted;
+      live->handle.abort();
+    }
+  }
+  for (const auto &live : all)
+    if (live->running)
+      live->cancel.emit(asio::cancellation_type::terminal);
+  for (const auto &v : visits) {
+    v->interrupted = true;
+    v->cancel.emit(asio::cancellation_type::terminal);
+  }
+  return report;
+}
+
+void server_shard::close_listener() noexcept {
+  if (listener_)
+    listener_->close();
+  note_accept_errors();
+}
+
+std::vector<std::shared_ptr<live_session>> server_shard::sessions_now() const {
+  std::vector<std::shared_ptr<live_session>> all;
+  for_each<live_session>(sessions_, [&](live_session &live) { all.push_back(live.self); });
+  return all;
+}
+
+std::vector<std::shared_ptr<http_visit>> server_shard::visits_now() const {
+  std::vector<std::shared_ptr<http_visit>> all;
+  for_each<http_visit>(visits_, [&](http_visit &v) { all.push_back(v.shared_from_this()); });
+  return all;
+}
+
+void server_shard::add_to(server_stats &stats) const {
+  const auto value = [](const auto &one) { return one.load(std::memory_order_relaxed); };
+  stats.accepted += value(count.accepted);
+  stats.upgraded += value(count.upgraded);
+  stats.refused_limit += value(count.refused_limit);
+  stats.refused_other += value(count.refused_other);
+  stats.handshakes_failed += value(count.handshakes_failed);
+  stats.accept_errors += value(count.accept_errors);
+  stats.handler_failures += value(count.handler_failures);
+  stats.connections += value(open_);
+  stats.handlers += value(handlers_);
+  std::lock_guard lock(sessions_mutex_);
+  const auto add = [&](const session_stats &s) {
+    stats.messages_received += s.messages_received;
+    stats.messages_sent += s.messages_sent;
+    stats.messages_dropped += s.messages_dropped;
+  };
+  add(ended_);
+  for_each<live_session>(sessions_, [&](live_session &live) {
+    if (live.open)
+      add(live.handle.stats());
+  });
+}
+
+void server_shard::add_to(std::vector<session> &sessions) const {
+  std::lock_guard lock(sessions_mutex_);
+  for_each<live_session>(sessions_, [&](live_session &live) {
+    if (live.open)
+      sessions.push_back(live.handle);
+  });
+}
+
+} // namespace chorus::detail

@@ -1,0 +1,179 @@
+#pragma once
+// What a server keeps on one shard: the listener, the connections that are still speaking HTTP, the
+// sessions, and the handlers that run. Everything belongs to the shard's thread but what is marked.
+//
+// Ownership: the server, every connection's coroutine and every handler's coroutine hold it; it goes
+// on its own shard, and tells what is left of its sessions to forget it.
+
+#include <chorus/server/hub.hpp>
+#include <chorus/server/request.hpp>
+#include <chorus/server/router.hpp>
+#include <chorus/server/server.hpp>
+#include <chorus/session/setup.hpp>
+#include <chorus/transport/listener.hpp>
+#include <chorus/transport/stream.hpp>
+
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+namespace chorus::transport {
+class tls_context;
+}
+
+namespace chorus::detail {
+
+class server_shard;
+
+// What all shards of a server share; constant once it has started.
+struct server_setup {
+  server_options options;
+  router routes;
+  std::shared_ptr<hub> rooms;
+  std::shared_ptr<transport::tls_context> tls; // null: plain
+  std::atomic<std::size_t> admitted{0};        // sessions that count against max_connections
+
+  // Tells `on_error`, and never throws.
+  void report(std::string_view what, const session *s) const noexcept;
+};
+
+// One of max_connections.
+class connection_permit {
+public:
+  connection_permit() noexcept = default;
+  connection_permit(connection_permit &&other) noexcept : setup_(std::move(other.setup_)) {}
+  connection_permit &operator=(connection_permit &&other) noexcept {
+    std::swap(setup_, other.setup_);
+    return *this;
+  }
+  ~connection_permit() { release(); }
+  explicit operator bool() const noexcept { return setup_ != nullptr; }
+  // False when the limit is reached.
+  bool take(const std::shared_ptr<server_setup> &setup) noexcept;
+  void release() noexcept;
+
+private:
+  std::shared_ptr<server_setup> setup_;
+};
+
+struct list_hook {
+  list_hook *next = nullptr;
+  list_hook *prev = nullptr;
+};
+
+// A connection before its upgrade, or one that only asks for pages.
+struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
+  enum class phase : unsigned char {
+    securing, // in its TLS handshake
+    reading,  // in its first request
+    between,  // after an answer
+    working,  // a page is being made or an answer is being written
+  };
+  boost::asio::cancellation_signal cancel;
+  phase at = phase::securing;
+  bool interrupted = false; // the server stops
+};
+
+// An upgraded connection, until it is closed and its handler has ended.
+struct live_session final : list_hook, session_observer {
+  void on_session_closed(const session &s) noexcept override;
+
+  server_shard *owner = nullptr; // null once forgotten
+  session handle;
+  connection_permit permit;
+  boost::asio::cancellation_signal cancel; // of the handler
+  std::shared_ptr<live_session> self;      // while the session is open or the handler runs
+  bool open = true;
+  bool counted = false; // in open_
+  bool running = false;
+  bool cancelled = false;
+};
+
+class server_shard final : public transport::accept_handler,
+                           public std::enable_shared_from_this<server_shard> {
+public:
+  static std::shared_ptr<server_shard> make(std::shared_ptr<shard> home,
+                                            std::shared_ptr<server_setup> setup);
+  server_shard(std::shared_ptr<shard> home, std::shared_ptr<server_setup> setup) noexcept;
+  ~server_shard();
+  server_shard(const server_shard &) = delete;
+  server_shard &operator=(const server_shard &) = delete;
+
+  shard &home() const noexcept { return *home_; }
+  const std::shared_ptr<server_setup> &setup() const noexcept { return setup_; }
+  bool stopping() const noexcept { return stopping_; }
+
+  // Accepts; with `deal_to`, for these in turn. Fails with not_open when the server stops.
+  result<> listen(std::unique_ptr<transport::listener> l,
+                  std::vector<std::weak_ptr<server_shard>> deal_to = {});
+  void unlisten() noexcept { close_listener(); }
+  // A connected socket; taken over.
+  void serve(transport::descriptor socket) noexcept;
+
+  // A session that has just been made under `live`, and the handler for it (null: it is only to be
+  // closed). Called by the connection.
+  void begin_session(const std::shared_ptr<live_session> &live, session s);
+  void begin_handler(const std::shared_ptr<live_session> &live,
+                     std::shared_ptr<const chorus::detail::route> target, request r);
+
+  // Stops in order; `idle` is called once, when nothing is left here, perhaps at once.
+  void begin_stop(std::function<void()> idle);
+  // Aborts the sessions and cancels what runs; what was still there.
+  stop_report cut();
+
+  // From any thread.
+  void add_to(server_stats &stats) const;
+  void add_to(std::vector<session> &sessions) const;
+  std::size_t open_sessions() const noexcept { return open_.load(std::memory_order_relaxed); }
+  struct counters {
+    std::atomic<std::uint64_t> accepted{0}, upgraded{0}, refused_limit{0}, refused_other{0},
+        handshakes_failed{0}, accept_errors{0}, handler_failures{0};
+  } count;
+
+private:
+  friend struct live_session;
+  friend class visit_end;
+  friend class handler_end;
+
+  void on_accept(int fd) noexcept override;
+  void on_refused(int fd) noexcept override;
+  void note_accept_errors() noexcept;
+  void visit_ended(http_visit &v) noexcept;
+  void handler_ended(live_session &live, std::exception_ptr e, bool dropped) noexcept;
+  void session_ended(live_session &live, const session &s) noexcept;
+  void drop_if_over(live_session &live) noexcept;
+  void check_idle() noexcept;
+  void keep(const std::shared_ptr<live_session> &live);
+  void close_listener() noexcept;
+  std::vector<std::shared_ptr<live_session>> sessions_now() const;
+  std::vector<std::shared_ptr<http_visit>> visits_now() const;
+
+  std::shared_ptr<shard> home_;
+  std::shared_ptr<server_setup> setup_;
+  std::unique_ptr<transport::listener> listener_;
+  std::vector<std::weak_ptr<server_shard>> deal_to_;
+  std::size_t next_deal_ = 0;
+  list_hook visits_;
+  list_hook sessions_;
+  bool stopping_ = false;
+  std::function<void()> idle_;
+
+  std::atomic<std::size_t> open_{0};
+  std::atomic<std::size_t> handlers_{0};
+  mutable std::mutex sessions_mutex_; // the list of sessions is written here and read from anywhere
+  session_stats ended_;               // sums over ended sessions
+};
+
+// The life of a connection up to its upgrade (connection.cpp).
+task<> serve_connection(std::shared_ptr<server_shard> owner, std::shared_ptr<http_visit> visit,
+                        std::unique_ptr<transport::stream> carrier);
+
+} // namespace chorus::detail
