@@ -1,0 +1,8 @@
+#pragma once
+// The whole public API but JSON (`chorus/json.hpp`) and the operators (`chorus/operators.hpp`).
+
+#include <chorus/async/runtime.hpp>
+#include <chorus/client/client.hpp>
+#include <chorus/client/connect.hpp>
+#include <chorus/server/server.hpp>
+#include <chorus/session/session.hpp>

@@ -1,0 +1,63 @@
+#pragma once
+// The outcomes of one broadcast: counted where the members live, collected where the caller waits.
+// Every part reports once: when its last member is settled, or when the deadline asks.
+
+#include <chorus/async/parked.hpp>
+#include <chorus/server/room.hpp>
+#include <chorus/session/outbox.hpp>
+
+#include <memory>
+#include <unordered_set>
+#include <vector>
+
+namespace chorus::detail {
+
+class gather;
+
+// On one shard.
+class gather_part final : public delivery_sink, public std::enable_shared_from_this<gather_part> {
+public:
+  gather_part(std::shared_ptr<gather> whole, bool list_delivered) noexcept
+      : whole_(std::move(whole)), list_delivered_(list_delivered) {}
+
+  void expect(session_id member) { waiting_.insert(member); }
+  // All members are known: reports at once when there is nobody to wait for.
+  void begun();
+  void on_outcome(std::uint64_t member, write_outcome outcome) noexcept override;
+  // The deadline: what still waits is pending.
+  void give_up();
+  bool reported() const noexcept { return reported_; }
+
+private:
+  void report();
+
+  std::shared_ptr<gather> whole_;
+  std::unordered_set<session_id> waiting_;
+  broadcast_report report_;
+  bool list_delivered_;
+  bool begun_ = false;
+  bool reported_ = false;
+};
+
+// On the room's home shard.
+class gather final : public resident, public std::enable_shared_from_this<gather> {
+public:
+  gather(std::shared_ptr<shard> home, std::size_t parts) : home_(std::move(home)), parts_(parts) {}
+
+  // From any shard.
+  void merge(broadcast_report part);
+
+  bool complete() const noexcept { return parts_ == 0; }
+  broadcast_report &report() noexcept { return report_; }
+  parked &sleeper() noexcept { return sleeper_; }
+  // Enrolled while somebody waits: no part can report any more.
+  void on_shard_gone() noexcept override { sleeper_.wake_later(); }
+
+private:
+  std::shared_ptr<shard> home_;
+  std::size_t parts_;
+  broadcast_report report_;
+  parked sleeper_;
+};
+
+} // namespace chorus::detail

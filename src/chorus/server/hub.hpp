@@ -1,0 +1,44 @@
+#pragma once
+// The rooms of one server.
+
+#include <chorus/async/runtime_core.hpp>
+#include <chorus/server/room.hpp>
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+namespace chorus::detail {
+
+class hub : public std::enable_shared_from_this<hub> {
+public:
+  explicit hub(std::shared_ptr<runtime_core> runtime);
+
+  // From any thread.
+  room get(std::string_view name);
+  room everyone();
+  // No join succeeds from here on; members stay until their sessions end.
+  void close() noexcept;
+  bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
+  std::size_t size() const noexcept; // rooms
+  std::uint64_t evicted() const noexcept; // members closed because their queue was full, in all rooms
+
+  // A fresh session becomes a member of `everyone()` until it ends. On the session's shard, before its
+  // handler runs.
+  void admit(const session &s);
+
+private:
+  friend class room_core;
+  void forget(const std::string &name, const room_core *which) noexcept;
+
+  std::shared_ptr<runtime_core> runtime_;
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;
+  std::shared_ptr<room_core> everyone_;
+  std::atomic<bool> closed_{false};
+  std::shared_ptr<std::atomic<std::uint64_t>> evicted_;
+};
+
+} // namespace chorus::detail

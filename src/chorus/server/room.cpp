@@ -1,0 +1,180 @@
+#include <chorus/server/room.hpp>
+
+#include <chorus/async/remote.hpp>
+#include <chorus/server/room_core.hpp>
+
+namespace chorus {
+
+using detail::publish_terms;
+using detail::room_core;
+
+std::string_view to_string(delivery d) noexcept {
+  switch (d) {
+  case delivery::delivered:
+    return "delivered";
+  case delivery::dropped:
+    return "dropped";
+  case delivery::failed:
+    return "failed";
+  case delivery::pending:
+    break;
+  }
+  return "pending";
+}
+
+namespace {
+
+std::vector<session_id> ids_of(const exclusion &except) {
+  std::vector<session_id> ids(except.many().begin(), except.many().end());
+  if (except.one() != 0)
+    ids.push_back(except.one());
+  return ids;
+}
+
+std::shared_ptr<const publish_terms> owned(const publish_options &options) {
+  publish_terms terms;
+  terms.except = ids_of(options.except);
+  terms.only = options.only;
+  terms.key = options.key;
+  terms.time_to_live = options.time_to_live;
+  if (terms.plain())
+    return nullptr;
+  return std::make_shared<const publish_terms>(std::move(terms));
+}
+
+std::shared_ptr<const publish_terms> owned(const broadcast_options &options) {
+  publish_terms terms;
+  terms.except = ids_of(options.except);
+  terms.only = options.only;
+  if (terms.plain())
+    return nullptr;
+  return std::make_shared<const publish_terms>(std::move(terms));
+}
+
+task<broadcast_report> broadcast_from_anywhere(std::shared_ptr<room_core> core, message m,
+                                               std::shared_ptr<const publish_terms> terms,
+                                               std::chrono::milliseconds deadline,
+                                               bool list_delivered) {
+  if (!core)
+    co_return broadcast_report();
+  auto work = core->broadcast(std::move(m), std::move(terms), deadline, list_delivered);
+  if (core->home()->here()) {
+    auto report = co_await std::move(work);
+    co_return std::move(*report);
+  }
+  auto report = co_await detail::on_shard<result<broadcast_report>>(core->home(), std::move(work));
+  if (report.has_error())
+    co_return broadcast_report(); // the runtime has ended, and all members with it
+  co_return std::move(*report);
+}
+
+// On the session's shard.
+task<result<seat>> join_here(std::shared_ptr<room_core> core, session s) {
+  if (core->closed())
+    co_return failure(error::room_closed, stage::open, "the server is stopping");
+  if (!s.core()->can_send())
+    co_return s.core()->why_not_sending();
+  auto part = core->part_on(s.core()->home());
+  if (!part)
+    co_return failure(error::bad_option, stage::configure,
+                      "the session lives in another runtime than the room's server");
+  part->add(s.core()->shared_from_this());
+  co_return seat(std::make_shared<detail::membership>(core, part, s.id()));
+}
+
+task<result<seat>> join_from_anywhere(std::shared_ptr<room_core> core, session s) {
+  if (!core || !s)
+    co_return failure(error::not_open, stage::none, "this handle names no room or no session");
+  auto home = s.core()->home_ptr();
+  auto work = join_here(std::move(core), std::move(s));
+  if (home->here())
+    co_return co_await std::move(work);
+  co_return co_await detail::on_shard<result<seat>>(std::move(home), std::move(work));
+}
+
+task<result<std::vector<session_id>>> ids_of_part(std::shared_ptr<detail::room_part> part) {
+  co_return part->ids();
+}
+
+task<std::vector<session_id>> ids_of_room(std::shared_ptr<room_core> core) {
+  std::vector<session_id> all;
+  if (!core)
+    co_return all;
+  for (const auto &part : core->parts()) {
+    if (part->size() == 0)
+      continue;
+    auto work = ids_of_part(part);
+    auto ids =
+        co_await detail::on_shard<result<std::vector<session_id>>>(part->home(), std::move(work));
+    if (ids.has_value())
+      all.insert(all.end(), ids->begin(), ids->end());
+  }
+  co_return all;
+}
+
+} // namespace
+
+const std::string &room::name() const noexcept {
+  static const std::string none;
+  return core_ ? core_->name() : none;
+}
+
+task<result<seat>> room::join(session s) { return join_from_anywhere(core_, std::move(s)); }
+
+void room::publish(message m, publish_options options) {
+  if (core_)
+    core_->publish(std::move(m), owned(options));
+}
+
+task<broadcast_report> room::broadcast(message m, broadcast_options options) {
+  return broadcast_from_anywhere(core_, std::move(m), owned(options), options.deadline,
+                                 options.list_delivered);
+}
+
+std::size_t room::size() const noexcept {
+  return core_ ? core_->counters().members.load(std::memory_order_relaxed) : 0;
+}
+
+task<std::vector<session_id>> room::members() const { return ids_of_room(core_); }
+
+room_stats room::stats() const noexcept {
+  room_stats s;
+  if (!core_)
+    return s;
+  const auto &c = core_->counters();
+  s.members = c.members.load(std::memory_order_relaxed);
+  s.published = c.published.load(std::memory_order_relaxed);
+  s.deliveries = c.deliveries.load(std::memory_order_relaxed);
+  s.dropped = c.dropped.load(std::memory_order_relaxed);
+  s.evicted = c.evicted.load(std::memory_order_relaxed);
+  return s;
+}
+
+seat::seat(std::shared_ptr<detail::membership> m) noexcept : membership_(std::move(m)) {}
+
+seat &seat::operator=(seat &&other) noexcept {
+  if (this != &other) {
+    leave();
+    membership_ = std::move(other.membership_);
+  }
+  return *this;
+}
+
+seat::~seat() { leave(); }
+
+chorus::room seat::room() const {
+  return membership_ ? chorus::room(membership_->room()) : chorus::room();
+}
+
+void seat::leave() noexcept {
+  if (const auto m = std::move(membership_))
+    m->leave();
+}
+
+void seat::publish(message m, publish_options options) { room().publish(std::move(m), options); }
+
+task<broadcast_report> seat::broadcast(message m, broadcast_options options) {
+  return room().broadcast(std::move(m), options);
+}
+
+} // namespace chorus

@@ -1,0 +1,170 @@
+#pragma once
+// `room`: a set of sessions to which messages are published. Members may live on any shard; the
+// room's home shard numbers what is published, and every member gets that order, each message at
+// most once.
+//
+// Handles are cheap and may be used from any thread. A room exists as long as it has members or
+// handles.
+
+#include <chorus/async/task.hpp>
+#include <chorus/base/result.hpp>
+#include <chorus/session/session.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace chorus {
+
+namespace detail {
+class room_core;
+class membership;
+} // namespace detail
+
+// Who is left out: a session, an id, or a list of ids (copied when the verb is called).
+class exclusion {
+public:
+  exclusion() noexcept = default;
+  exclusion(const session &s) noexcept : one_(s.id()) {}
+  exclusion(session_id id) noexcept : one_(id) {}
+  exclusion(std::span<const session_id> ids) noexcept : many_(ids) {}
+  exclusion(const std::vector<session_id> &ids) noexcept : many_(ids) {}
+
+  session_id one() const noexcept { return one_; }
+  std::span<const session_id> many() const noexcept { return many_; }
+
+private:
+  session_id one_ = 0;
+  std::span<const session_id> many_;
+};
+
+// Who is meant: a predicate over members, run on each member's shard. Stored in place, so what it
+// captures must be trivially copyable and at most 32 bytes (ids, pointers, views that outlive it).
+class member_filter {
+public:
+  member_filter() noexcept = default;
+  template <class Predicate>
+    requires(std::is_trivially_copyable_v<Predicate> && sizeof(Predicate) <= 32 &&
+             std::is_invocable_r_v<bool, const Predicate &, const session &>)
+  member_filter(Predicate p) noexcept {
+    ::new (static_cast<void *>(storage_)) Predicate(p);
+    call_ = [](const void *f, const session &s) {
+      return static_cast<bool>((*static_cast<const Predicate *>(f))(s));
+    };
+  }
+  explicit operator bool() const noexcept { return call_ != nullptr; }
+  bool operator()(const session &s) const { return !call_ || call_(storage_, s); }
+
+private:
+  alignas(std::max_align_t) unsigned char storage_[32] = {};
+  bool (*call_)(const void *, const session &) = nullptr;
+};
+
+struct publish_options {
+  exclusion except{};
+  member_filter only{};
+  std::string_view key{};                    // for members under overflow::latest
+  std::chrono::milliseconds time_to_live{0}; // as in send_options
+};
+static_assert(std::is_trivially_destructible_v<publish_options>);
+
+struct broadcast_options {
+  exclusion except{};
+  member_filter only{};
+  // Members whose copy is not with the kernel by then are reported as pending. Zero: no deadline but
+  // the members' own write_wait.
+  std::chrono::milliseconds deadline{0};
+  bool list_delivered = false; // name those who got it, too
+};
+static_assert(std::is_trivially_destructible_v<broadcast_options>);
+
+enum class delivery : std::uint8_t {
+  delivered, // with the kernel, whole
+  dropped,   // by the member's overflow policy
+  failed,    // the member's session ended first; it has left the room
+  pending,   // queued, not yet with the kernel at the deadline; it stays queued
+};
+std::string_view to_string(delivery) noexcept;
+
+struct member_delivery {
+  session_id id = 0;
+  delivery outcome = delivery::delivered;
+  failure why{};
+};
+
+struct broadcast_report {
+  std::size_t delivered = 0;
+  std::size_t dropped = 0;
+  std::size_t failed = 0;
+  std::size_t pending = 0;
+  std::vector<member_delivery> members{}; // all but the delivered, unless they were asked for
+  std::size_t total() const noexcept { return delivered + dropped + failed + pending; }
+};
+
+struct room_stats {
+  std::size_t members = 0;
+  std::uint64_t published = 0;  // messages, broadcasts included
+  std::uint64_t deliveries = 0; // copies handed to members' connections
+  std::uint64_t dropped = 0;    // copies dropped by a member's policy
+  std::uint64_t evicted = 0;    // members closed because their queue was full
+};
+
+class seat;
+
+class room {
+public:
+  room() noexcept = default;
+  explicit room(std::shared_ptr<detail::room_core> core) noexcept : core_(std::move(core)) {}
+
+  const std::string &name() const noexcept;
+  // Makes `s` a member until the seat is destroyed or the session ends. It gets everything that is
+  // published from the completion on. Joining twice gives two seats and one copy of each message.
+  // Fails with not_open when the session is over, room_closed when the server is stopping.
+  task<result<seat>> join(session s);
+
+  // Sends to every member; never waits, and returns nothing since it may have to cross to other
+  // shards: see `stats()`. A member whose queue is full meets its overflow policy; under
+  // overflow::wait it is closed (1013, counted as evicted).
+  void publish(message m, publish_options options = {});
+  // Sends to every member and completes when each copy went to the kernel, was dropped or failed, or
+  // at the deadline. Members under overflow::wait whose queue is full are waited for until the
+  // deadline, then reported as dropped. Cancelling stops waiting; what is queued stays queued.
+  task<broadcast_report> broadcast(message m, broadcast_options options = {});
+
+  std::size_t size() const noexcept; // members, as of the last turn of each shard
+  task<std::vector<session_id>> members() const;
+  room_stats stats() const noexcept;
+
+  explicit operator bool() const noexcept { return core_ != nullptr; }
+  friend bool operator==(const room &a, const room &b) noexcept { return a.core_ == b.core_; }
+  const std::shared_ptr<detail::room_core> &core() const noexcept { return core_; }
+
+private:
+  std::shared_ptr<detail::room_core> core_;
+};
+
+// A membership. Leaving is its destructor, from any thread.
+class seat {
+public:
+  seat() noexcept = default;
+  explicit seat(std::shared_ptr<detail::membership> m) noexcept;
+  seat(seat &&) noexcept = default;
+  seat &operator=(seat &&other) noexcept;
+  ~seat();
+
+  chorus::room room() const;
+  void leave() noexcept;
+  void publish(message m, publish_options options = {});
+  task<broadcast_report> broadcast(message m, broadcast_options options = {});
+
+private:
+  std::shared_ptr<detail::membership> membership_;
+};
+
+} // namespace chorus

@@ -1,0 +1,60 @@
+#pragma once
+// A room over all shards: its home shard numbers what is published and hands it to the shards that
+// have members, so that every member sees the same order.
+
+#include <chorus/async/runtime_core.hpp>
+#include <chorus/server/room_part.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace chorus::detail {
+
+class hub;
+
+class room_core : public std::enable_shared_from_this<room_core> {
+public:
+  room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
+            std::shared_ptr<std::atomic<std::uint64_t>> evicted);
+  ~room_core();
+
+  const std::string &name() const noexcept { return name_; }
+  const std::shared_ptr<shard> &home() const noexcept { return home_; }
+  // The part on `s`; null when `s` is no shard of this server's runtime.
+  std::shared_ptr<room_part> part_on(const shard &s) const noexcept;
+  const std::vector<std::shared_ptr<room_part>> &parts() const noexcept { return parts_; }
+  room_counters &counters() const noexcept { return *counters_; }
+  bool closed() const noexcept;
+
+  // From any thread.
+  void publish(message m, std::shared_ptr<const publish_terms> terms);
+  // On the home shard.
+  task<result<broadcast_report>> broadcast(message m, std::shared_ptr<const publish_terms> terms,
+                                           std::chrono::milliseconds deadline,
+                                           bool list_delivered);
+
+private:
+  std::string name_;
+  std::weak_ptr<hub> owner_;
+  std::shared_ptr<room_counters> counters_;
+  std::vector<std::shared_ptr<room_part>> parts_;
+  std::shared_ptr<shard> home_;
+};
+
+// What a seat holds; leaving is idempotent.
+class membership {
+public:
+  membership(std::shared_ptr<room_core> room, std::shared_ptr<room_part> part, session_id id)
+      : room_(std::move(room)), part_(std::move(part)), id_(id) {}
+  const std::shared_ptr<room_core> &room() const noexcept { return room_; }
+  void leave() noexcept;
+
+private:
+  std::shared_ptr<room_core> room_;
+  std::shared_ptr<room_part> part_;
+  session_id id_;
+  std::atomic<bool> left_{false};
+};
+
+} // namespace chorus::detail

@@ -1,0 +1,140 @@
+#pragma once
+// The members of a room that live on one shard, and what was published to them in this turn.
+//
+// Publishes of one turn are encoded once into a run of frames; at the end of the turn each member
+// with nothing of its own waiting gets the whole run with one write. A member that joined in between,
+// is excepted from some of it, or has output waiting gets its frames as references instead.
+
+#include <chorus/server/gather.hpp>
+#include <chorus/server/room.hpp>
+#include <chorus/session/session_core.hpp>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace chorus::detail {
+
+// Of a room in all shards; outlives it while something still counts.
+struct room_counters {
+  std::atomic<std::uint64_t> published{0};
+  std::atomic<std::uint64_t> deliveries{0};
+  std::atomic<std::uint64_t> dropped{0};
+  std::atomic<std::uint64_t> evicted{0};
+  std::atomic<std::size_t> members{0};
+};
+
+// Options of a publish or broadcast, owned. Most publishes have none (null).
+struct publish_terms {
+  std::vector<session_id> except;
+  member_filter only;
+  std::string key;
+  std::chrono::milliseconds time_to_live{0};
+  bool plain() const noexcept {
+    return except.empty() && !only && key.empty() && time_to_live.count() == 0;
+  }
+};
+
+// A copy of a broadcast that waits for room in a member's full queue.
+struct waiting_copy;
+
+class room_part final : public fan_in,
+                        public flushable,
+                        public resident,
+                        public std::enable_shared_from_this<room_part> {
+public:
+  room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters,
+            std::shared_ptr<std::atomic<std::uint64_t>> evicted);
+  ~room_part();
+
+  const std::shared_ptr<shard> &home() const noexcept { return home_; }
+  // From any thread.
+  std::size_t size() const noexcept { return count_.load(std::memory_order_relaxed); }
+
+  // On the shard.
+  void add(const std::shared_ptr<session_core> &member);
+  void remove(session_id member) noexcept;
+  std::vector<session_id> ids() const;
+  void publish(const message &m, std::shared_ptr<const publish_terms> terms,
+               std::shared_ptr<gather_part> outcomes);
+  // The deadline of a broadcast: copies of it that wait for room are given up.
+  void give_up(gather_part &outcomes) noexcept;
+
+  void flush_turn() noexcept override;
+  void catch_up(session_core &member) noexcept override;
+  void on_member_gone(session_core &member) noexcept override;
+  // The publishes of an unfinished turn go with the shard.
+  void on_shard_gone() noexcept override;
+
+private:
+  friend struct waiting_copy;
+  struct member {
+    session_core *core = nullptr; // null: gone, to be swept
+    session_id id = 0;
+    std::uint64_t next = 0; // number of the next frame it is to get
+    std::uint32_t seats = 0;
+  };
+  struct frame {
+    std::size_t begin;
+    std::size_t payload;
+    std::size_t end;
+    message_kind kind;
+    bool special; // has terms or outcomes
+  };
+  struct specials {
+    std::shared_ptr<const publish_terms> terms;
+    std::shared_ptr<gather_part> outcomes;
+    time_point expires = time_point::max();
+  };
+  // Frames as one run of bytes in some wire format; `ends` has one entry per frame.
+  struct encoded_run {
+    wire_format format;
+    buffer storage;
+    std::vector<std::size_t> ends;
+    // Frames without bytes: messages that this format can't carry, and empty ones where nothing but
+    // bytes counts (raw).
+    std::size_t gaps = 0;
+  };
+  struct run {
+    std::uint64_t first = 0; // number of the first frame
+    byte_buffer bytes;       // unmasked WebSocket frames
+    std::vector<frame> frames;
+    std::vector<specials> extras; // as long as frames, or empty
+    std::vector<encoded_run> others;
+    bool any_special = false;
+    bool empty() const noexcept { return frames.empty(); }
+  };
+
+  bool meant(const session_core &core, const publish_terms *terms) const;
+  void deliver(session_core &core, run &r, std::size_t from) noexcept;
+  bool deliver_run(session_core &core, run &r, std::size_t from,
+                   const encoded_run *encoded) noexcept;
+  void deliver_single(session_core &core, run &r, std::size_t index, const encoded_run *encoded);
+  const encoded_run *encode_for(session_core &core, run &r);
+  std::unique_ptr<message_extras> extras_for(const run &r, std::size_t index, session_id id) const;
+  void settle(const run &r, std::size_t index, session_id id, write_outcome outcome) const noexcept;
+  void skip(session_core &core, const run &r, std::size_t index) noexcept;
+  void count_delivered(std::size_t copies) noexcept {
+    counters_->deliveries.fetch_add(copies, std::memory_order_relaxed);
+  }
+  bool has_waiting(const session_core &core) const noexcept;
+  std::unique_ptr<waiting_copy> release(const waiting_copy &w) noexcept;
+  void sweep() noexcept;
+
+  std::shared_ptr<shard> home_;
+  std::shared_ptr<room_counters> counters_;
+  std::shared_ptr<std::atomic<std::uint64_t>> evicted_; // of the whole server
+  std::vector<member> members_;
+  std::unordered_map<session_id, std::uint32_t> index_;
+  std::atomic<std::size_t> count_{0};
+  std::uint64_t next_number_ = 0;
+  run pending_;
+  std::shared_ptr<room_part> keep_; // while a flush is due
+  std::vector<std::unique_ptr<waiting_copy>> waiting_;
+  bool delivering_ = false;
+  bool gone_while_delivering_ = false;
+};
+
+} // namespace chorus::detail
