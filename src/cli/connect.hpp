@@ -1,0 +1,36 @@
+#pragma once
+// `chorus connect`: lines of standard input become messages, messages become lines of standard output.
+
+#include "exit_status.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cli {
+
+struct connect_settings {
+  std::string url;
+  std::vector<std::string> header_lines;
+  std::vector<std::pair<std::string, std::string>> headers; // the same, taken apart
+  std::vector<std::string> subprotocols;
+  chorus::tls_options tls;
+  bool insecure = false;
+  bool reconnect = false;
+  bool echo = false;
+  bool binary = false;
+  std::uint64_t count = 0; // 0: no limit
+  std::chrono::milliseconds timeout{0};
+  chorus::session_options session{};
+  bool queue_given = false;
+  std::string log_level = "warn";
+};
+
+CLI::App *add_connect(CLI::App &app, connect_settings &settings);
+status run_connect(const connect_settings &settings);
+
+} // namespace cli

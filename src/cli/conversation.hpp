@@ -1,0 +1,56 @@
+#pragma once
+// The talk of `connect` with its peer: input to messages, messages to output (or back), until the
+// connection ends. For one thread; kept alive by each coroutine that takes part.
+
+#include "connect.hpp"
+#include "link.hpp"
+#include "standard_io.hpp"
+
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <memory>
+#include <string>
+
+namespace cli {
+
+class conversation : public std::enable_shared_from_this<conversation> {
+public:
+  conversation(const boost::asio::any_io_executor &ex, const connect_settings &settings);
+
+  // From here on SIGINT and SIGTERM end the conversation in order; a second one ends the program.
+  void watch_signals();
+  bool stopped() const noexcept { return stopped_; }
+  // Completes at a signal or when `limit` has passed (0: never): bounds the connecting.
+  chorus::task<> interruption(std::chrono::milliseconds limit);
+
+  // Talks over `with` till it has ended and everything is written.
+  chorus::task<status> run(std::unique_ptr<link> with);
+
+private:
+  chorus::task<> pump();        // standard input to the peer
+  chorus::task<> watch_clock(); // --timeout
+  chorus::task<bool> take(chorus::message m);
+  status verdict(const chorus::failure &end) const;
+  void write(const chorus::message &m);
+  void close(chorus::close_code code = chorus::close_code::normal, std::string_view reason = {});
+  void fail(status why, std::string sentence);
+
+  const connect_settings &settings_;
+  boost::asio::any_io_executor executor_;
+  line_input input_;
+  byte_output output_;
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer interruption_;
+  boost::asio::steady_timer silence_;
+  std::unique_ptr<link> link_;
+  std::chrono::steady_clock::time_point last_message_{};
+  std::uint64_t taken_ = 0;
+  bool stopped_ = false;
+  bool closing_ = false; // by this side
+  bool over_ = false;    // the link has ended
+  status failed_ = status::ok; // by this side, with `sentence_`
+  std::string sentence_;
+};
+
+} // namespace cli

@@ -1,0 +1,46 @@
+// The `chorus` program. Its contract (options, lines, exit statuses) is in docs/program.md.
+
+#include "bench.hpp"
+#include "connect.hpp"
+#include "serve.hpp"
+
+#include <cstdio>
+#include <exception>
+
+int main(int argc, char **argv) {
+  using cli::status;
+  CLI::App app("WebSocket connections from the command line", "chorus");
+  app.require_subcommand(1);
+  app.set_help_all_flag("--help-all", "The help of every command");
+  app.footer("Exit status: 0 closed in order, 1 failed, 2 wrong usage, 3 refused, 4 TLS, 5 timed out,\n"
+             "6 protocol error or closed with an error code.");
+  app.get_formatter()->column_width(34);
+
+  cli::serve_settings serve;
+  cli::connect_settings connect;
+  cli::bench_settings bench;
+  const auto *serve_command = cli::add_serve(app, serve);
+  const auto *connect_command = cli::add_connect(app, connect);
+  cli::add_bench(app, bench);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &e) {
+    return app.exit(e) == 0 ? 0 : static_cast<int>(status::usage);
+  }
+  const char *command = "bench";
+  try {
+    if (serve_command->parsed()) {
+      command = "serve";
+      return static_cast<int>(cli::run_serve(serve));
+    }
+    if (connect_command->parsed()) {
+      command = "connect";
+      return static_cast<int>(cli::run_connect(connect));
+    }
+    return static_cast<int>(cli::run_bench(bench));
+  } catch (const std::exception &e) {
+    cli::complain(command, e.what());
+    return static_cast<int>(status::failed);
+  }
+}

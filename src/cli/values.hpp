@@ -1,0 +1,33 @@
+#pragma once
+// The values that options are given in: durations (`500ms`, `30s`, `2m`, `1h`; a bare number is in
+// seconds) and sizes (`1000`, `64k`, `1M`, `16MiB`; the units are powers of 1024).
+
+#include <chorus/session/options.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace cli {
+
+// Nothing when the text is no duration, or longer than ten years.
+std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
+// Nothing when the text is no size, or does not fit.
+std::optional<std::size_t> parse_size(std::string_view text);
+std::string to_text(std::chrono::milliseconds d);
+std::string to_text(std::size_t bytes);
+
+// Options of a command that read such a value; a wrong one is a usage error that shows a right one.
+CLI::Option *add_duration(CLI::App &app, const std::string &name, std::chrono::milliseconds &into,
+                          const std::string &help);
+CLI::Option *add_size(CLI::App &app, const std::string &name, std::size_t &into,
+                      const std::string &help);
+CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into, const std::string &help);
+CLI::Option *add_overflow(CLI::App &app, const std::string &name, chorus::overflow &into,
+                          const std::string &help);
+
+} // namespace cli
