@@ -1,0 +1,141 @@
+// `import chorus;`: the public API over its headers, which stay the source of truth. An importer
+// still includes what it uses of the standard library, before the import.
+module;
+
+#include <chorus/chorus.hpp>
+#include <chorus/json.hpp>
+#include <chorus/operators.hpp>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/string.hpp>
+#include <boost/json/value.hpp>
+
+export module chorus;
+
+export namespace chorus {
+
+// base
+using chorus::backoff;
+using chorus::backoff_options;
+using chorus::binary;
+using chorus::buffer;
+using chorus::condition;
+using chorus::error;
+using chorus::error_category;
+using chorus::error_code;
+using chorus::failure;
+using chorus::failure_detail;
+using chorus::failure_exception;
+using chorus::jitter;
+using chorus::make_error_code;
+using chorus::make_error_condition;
+using chorus::message;
+using chorus::message_kind;
+using chorus::result;
+using chorus::stage;
+using chorus::text;
+using chorus::throw_exception_from_error;
+using chorus::to_string;
+
+// protocol
+using chorus::close_code;
+using chorus::deflate_options;
+using chorus::framing;
+
+// async
+using chorus::runtime;
+using chorus::runtime_options;
+using chorus::sleep;
+using chorus::task;
+
+// transport
+using chorus::tls_options;
+using chorus::tls_verify;
+
+// session
+using chorus::heartbeat_options;
+using chorus::message_batch;
+using chorus::message_view;
+using chorus::overflow;
+using chorus::prepared_message;
+using chorus::send_options;
+using chorus::session;
+using chorus::session_id;
+using chorus::session_options;
+using chorus::session_state;
+using chorus::session_stats;
+
+// json
+using chorus::json_limits;
+using chorus::receive_json;
+using chorus::send_json;
+using chorus::to_json;
+using chorus::to_message;
+
+// client
+using chorus::client;
+using chorus::client_options;
+using chorus::client_state;
+using chorus::client_stats;
+using chorus::connect;
+using chorus::connect_options;
+using chorus::header;
+
+// server
+using chorus::broadcast_options;
+using chorus::broadcast_report;
+using chorus::delivery;
+using chorus::exclusion;
+using chorus::member_delivery;
+using chorus::member_filter;
+using chorus::over_limit;
+using chorus::publish_options;
+using chorus::request;
+using chorus::response;
+using chorus::room;
+using chorus::room_stats;
+using chorus::seat;
+using chorus::server;
+using chorus::server_options;
+using chorus::server_stats;
+using chorus::stop_report;
+
+namespace operators {
+using boost::asio::experimental::awaitable_operators::operator||;
+using boost::asio::experimental::awaitable_operators::operator&&;
+} // namespace operators
+
+// What tasks need of Asio. Its tokens have internal linkage in Boost 1.81 and can't be exported, so
+// these are objects of the same types under the same names.
+namespace asio {
+using boost::asio::any_io_executor;
+using boost::asio::co_spawn;
+using boost::asio::dispatch;
+using boost::asio::io_context;
+using boost::asio::post;
+using boost::asio::steady_timer;
+inline constexpr boost::asio::use_awaitable_t<> use_awaitable{};
+inline constexpr boost::asio::detached_t detached{};
+namespace this_coro {
+inline constexpr boost::asio::this_coro::executor_t executor{};
+} // namespace this_coro
+} // namespace asio
+
+// The values that the JSON functions take and give.
+namespace json {
+using boost::json::array;
+using boost::json::object;
+using boost::json::string;
+using boost::json::value;
+} // namespace json
+
+} // namespace chorus
