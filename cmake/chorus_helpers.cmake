@@ -20,9 +20,12 @@ endfunction()
 function(chorus_set_warnings target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wconversion -Wshadow
-    # False alarms of g++ 12 from -O2 on: copies inside std::string (its bug 105651), and the address
-    # of a local that is cleared or dies with its holder before the local does.
-    "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow;-Wno-array-bounds;-Wno-dangling-pointer>"
+    # False alarms of g++ 12 from -O2 on: copies inside std::string (its bug 105651), the address of a
+    # local that dies with its holder, Asio's allocation functions for coroutine frames.
+    "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow;-Wno-array-bounds>"
+    "$<$<CXX_COMPILER_ID:GNU>:-Wno-dangling-pointer;-Wno-mismatched-new-delete>"
+    # And under the sanitizers, about coroutine frames.
+    $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:${CHORUS_SANITIZE}>>:-Wno-maybe-uninitialized>
     $<$<BOOL:${CHORUS_WERROR}>:-Werror>)
 endfunction()
 

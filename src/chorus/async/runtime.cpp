@@ -20,11 +20,9 @@ namespace asio = boost::asio;
 namespace detail {
 
 void runtime_core::stop() noexcept {
-  for (auto &s : shards) {
-    s->release_work();
+  for (auto &s : shards)
     if (!s->stopped())
       s->context().stop();
-  }
 }
 
 shard &runtime_core::pick() noexcept {

@@ -38,7 +38,8 @@ class runtime {
 public:
   explicit runtime(runtime_options options = {});
   // Around the user's context, which must outlive the runtime and be run by one thread at a time: a
-  // second thread is detected and makes that thread's `run()` throw std::logic_error.
+  // second thread is detected and makes that thread's `run()` throw std::logic_error. The context
+  // does not run out of work while the runtime exists: end `run()` with the context's `stop()`.
   // At most one runtime per context (throws std::logic_error).
   explicit runtime(boost::asio::io_context &context, runtime_options options = {});
   // Stops, destroys every coroutine that still waits, joins the threads. Does not block on peers.

@@ -79,8 +79,7 @@ shard *shard::of(const asio::any_io_executor &ex) noexcept {
 bool shard::here() const noexcept {
   if (current_shard == this)
     return true;
-  return wrapped() && context_ && !stopped() &&
-         context_->get_executor().running_in_this_thread();
+  return wrapped() && context_ && !stopped() && context_->get_executor().running_in_this_thread();
 }
 
 void shard::begin() {
@@ -265,11 +264,6 @@ void shard::leave(resident &r) noexcept {
   (r.prev_ ? r.prev_->next_ : residents_) = r.next_;
   if (r.next_)
     r.next_->prev_ = r.prev_;
-}
-
-void shard::release_work() noexcept {
-  if (waits_)
-    waits_->work.reset();
 }
 
 void shard::stop_accepting() noexcept {

@@ -141,10 +141,9 @@ public:
 
   // Set up and torn down by the runtime. `begin` starts to watch the poller.
   void begin();
-  void run_loop();       // owned contexts only
+  void run_loop();                // owned contexts only
   void stop_accepting() noexcept; // `post` answers false from here on
   void tear_down() noexcept;      // destroys what still waits; owned contexts are gone afterwards
-  void release_work() noexcept;
 
   // A turn of the loop: marks the thread, and flushes what is due when the outermost one ends.
   class turn {

@@ -39,7 +39,8 @@ public:
     case error::shut_down:
       return "the runtime has ended";
     case error::no_runtime:
-      return "no runtime here: await this inside chorus::runtime, or register your io_context with one";
+      return "no runtime here: await this inside chorus::runtime, or register your io_context with "
+             "one";
     case error::bad_url:
       return "the URL can't be used";
     case error::bad_option:

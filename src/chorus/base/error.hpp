@@ -23,24 +23,24 @@ enum class error {
   aborted,       // this side aborted the connection (deadline of a close, destruction, shutdown)
   protocol,      // the peer broke the protocol; the detail names the rule
   message_too_big,
-  queue_full,    // the outbox is full and the message was not taken
-  evicted,       // closed because this peer did not keep up (1013)
-  cancelled,     // the waiting operation was cancelled; nothing was taken or queued
-  busy,          // a second concurrent `receive` on one session
-  not_open,      // the session, server or client is not open (never started, closing, closed)
-  shut_down,     // the runtime is gone or stopping
+  queue_full, // the outbox is full and the message was not taken
+  evicted,    // closed because this peer did not keep up (1013)
+  cancelled,  // the waiting operation was cancelled; nothing was taken or queued
+  busy,       // a second concurrent `receive` on one session
+  not_open,   // the session, server or client is not open (never started, closing, closed)
+  shut_down,  // the runtime is gone or stopping
 
   // Reaching a peer.
-  no_runtime,    // `connect` outside a runtime
+  no_runtime, // `connect` outside a runtime
   bad_url,
   bad_option,
   resolve_failed,
   resolve_timeout,
   connect_failed,
   connect_timeout,
-  tls_failed,            // handshake broke off for a reason of its own (alert, versions)
+  tls_failed, // handshake broke off for a reason of its own (alert, versions)
   tls_timeout,
-  tls_not_tls,           // the peer does not speak TLS
+  tls_not_tls, // the peer does not speak TLS
   tls_expired,
   tls_wrong_host,
   tls_unknown_issuer,
@@ -49,22 +49,22 @@ enum class error {
   upgrade_refused,       // the server answered the upgrade with another status
   upgrade_invalid,       // the answer was no valid WebSocket handshake
   upgrade_timeout,
-  attempts_exhausted,    // a reconnecting client used up its attempts
-  unconfirmed,           // written to a connection that was lost before it ended in order
+  attempts_exhausted, // a reconnecting client used up its attempts
+  unconfirmed,        // written to a connection that was lost before it ended in order
 
   // Serving.
   listen_failed,
   room_closed,
-  limit_reached,         // a connection or membership limit
+  limit_reached, // a connection or membership limit
 };
 
 // What a program usually decides on.
 enum class condition {
-  ended = 1,    // the session is over, in whatever way
-  timeout,      // some deadline passed
-  refused,      // the peer was reached and said no
-  tls,          // anything about TLS or certificates
-  fatal,        // trying again the same way can't succeed
+  ended = 1, // the session is over, in whatever way
+  timeout,   // some deadline passed
+  refused,   // the peer was reached and said no
+  tls,       // anything about TLS or certificates
+  fatal,     // trying again the same way can't succeed
 };
 
 const boost::system::error_category &error_category() noexcept;

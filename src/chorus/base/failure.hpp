@@ -30,14 +30,14 @@ std::string_view to_string(stage) noexcept;
 
 struct failure_detail {
   stage where = stage::none;
-  std::string sentence; // what happened and what to do, for a person
-  std::string address;  // "192.0.2.1:80", "unix:/run/x"; empty when none was reached
+  std::string sentence;         // what happened and what to do, for a person
+  std::string address;          // "192.0.2.1:80", "unix:/run/x"; empty when none was reached
   std::uint16_t close_code = 0; // RFC 6455 section 7.1.5; 0 when no close frame was involved
   std::string close_reason;     // UTF-8, at most 123 bytes
   bool by_peer = false;         // the peer began the close
   unsigned status = 0;          // HTTP status of a refused upgrade; 0 otherwise
   std::vector<std::pair<std::string, std::string>> headers; // of the refusal
-  std::string body;             // the first bytes of the refusal's body (at most 1 KiB)
+  std::string body; // the first bytes of the refusal's body (at most 1 KiB)
 };
 
 class failure {

@@ -35,9 +35,7 @@ public:
   std::size_t size() const noexcept { return size_; }
   bool empty() const noexcept { return size_ == 0; }
   // The payload, of either kind. Valid as long as this message or a copy of it lives.
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char *>(data_), size_};
-  }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char *>(data_), size_}; }
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   std::string str() const { return std::string(text()); }
   const buffer &storage() const noexcept { return storage_; }

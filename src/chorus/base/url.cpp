@@ -51,10 +51,9 @@ constexpr std::string_view schemes = "ws://, wss://, tcp://, tls://, unix:// or 
 failure no_scheme(std::string_view text) {
   // host:port alone is the usual slip, worth an answer of its own.
   const auto colon = text.rfind(':');
-  const bool host_and_port = colon != std::string_view::npos && colon > 0 &&
-                             colon + 1 < text.size() &&
-                             std::all_of(text.begin() + static_cast<std::ptrdiff_t>(colon) + 1,
-                                         text.end(), is_digit);
+  const bool host_and_port =
+      colon != std::string_view::npos && colon > 0 && colon + 1 < text.size() &&
+      std::all_of(text.begin() + static_cast<std::ptrdiff_t>(colon) + 1, text.end(), is_digit);
   if (host_and_port)
     return bad("the URL has no scheme: put ws:// before the host for a WebSocket, or tcp:// for "
                "framed messages over TCP, as in ws://localhost:8080/path or tcp://localhost:8080");
@@ -199,8 +198,9 @@ result<url> url::parse(std::string_view text) {
   }
   auto rest = text.substr(mark + 3);
   if (rest.find('#') != std::string_view::npos)
-    return bad("a WebSocket URL has no fragment (RFC 6455 section 3); remove the # and what follows "
-               "it, or write the character as %23");
+    return bad(
+        "a WebSocket URL has no fragment (RFC 6455 section 3); remove the # and what follows "
+        "it, or write the character as %23");
 
   url out;
   out.scheme_ = *scheme;
@@ -258,8 +258,9 @@ result<url> url::parse(std::string_view text) {
     const auto after = authority.substr(close + 1);
     has_colon = !after.empty();
     if (has_colon && after.front() != ':')
-      return bad("only a colon and a port may follow the bracket of the URL's IPv6 address, as in " +
-                 name + "://[::1]:8080");
+      return bad(
+          "only a colon and a port may follow the bracket of the URL's IPv6 address, as in " +
+          name + "://[::1]:8080");
     port = has_colon ? after.substr(1) : after;
   } else {
     const auto colon = authority.rfind(':');
@@ -301,8 +302,8 @@ std::string url::authority() const {
   const auto zone = host_.find('%');
   const bool v6 = host_.find(':') != std::string::npos;
   auto out = v6 ? "[" + host_.substr(0, zone) + "]" : host_;
-  const bool usual = (scheme_ == url_scheme::ws && port_ == 80) ||
-                     (scheme_ == url_scheme::wss && port_ == 443);
+  const bool usual =
+      (scheme_ == url_scheme::ws && port_ == 80) || (scheme_ == url_scheme::wss && port_ == 443);
   if (!usual)
     out += ":" + std::to_string(port_);
   return out;

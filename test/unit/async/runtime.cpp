@@ -234,6 +234,7 @@ BOOST_AUTO_TEST_CASE(one_thread_after_another_may_run_a_wrapped_context) {
   }
 }
 
+#ifndef __SANITIZE_THREAD__ // the misuse that is detected here is a data race in itself
 BOOST_AUTO_TEST_CASE(a_second_thread_at_the_same_time_is_detected) {
   asio::io_context io;
   runtime rt(io);
@@ -264,5 +265,6 @@ BOOST_AUTO_TEST_CASE(a_second_thread_at_the_same_time_is_detected) {
     t.join();
   BOOST_TEST(sentences.load() >= 1);
 }
+#endif
 
 BOOST_AUTO_TEST_SUITE_END()

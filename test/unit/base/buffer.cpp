@@ -76,7 +76,8 @@ BOOST_AUTO_TEST_CASE(the_cache_is_bounded) {
 }
 
 BOOST_AUTO_TEST_CASE(sizes_around_the_classes_are_whole) {
-  for (std::size_t size : {0U, 1U, 4095U, 4096U, 4097U, 65536U, 65537U, (1U << 24), (1U << 24) + 1}) {
+  for (std::size_t size :
+       {0U, 1U, 4095U, 4096U, 4097U, 65536U, 65537U, (1U << 24), (1U << 24) + 1}) {
     auto b = buffer::allocate(size);
     BOOST_TEST(b.capacity() >= size);
     if (size != 0) {

@@ -41,8 +41,7 @@ const std::vector<good> good_urls{
     {"ws://h:65535", url_scheme::ws, "h", 65535, "/", "h:65535", "ws://h:65535/"},
     {"ws://h/who@where:8", url_scheme::ws, "h", 80, "/who@where:8", "h", "ws://h/who@where:8"},
     {"ws://h//two?a?b/", url_scheme::ws, "h", 80, "//two?a?b/", "h", "ws://h//two?a?b/"},
-    {"ws://127.0.0.1:9/", url_scheme::ws, "127.0.0.1", 9, "/", "127.0.0.1:9",
-     "ws://127.0.0.1:9/"},
+    {"ws://127.0.0.1:9/", url_scheme::ws, "127.0.0.1", 9, "/", "127.0.0.1:9", "ws://127.0.0.1:9/"},
     {"ws://[::1]", url_scheme::ws, "::1", 80, "/", "[::1]", "ws://[::1]/"},
     {"ws://[2001:DB8::1]:81/x", url_scheme::ws, "2001:db8::1", 81, "/x", "[2001:db8::1]:81",
      "ws://[2001:db8::1]:81/x"},
@@ -135,8 +134,7 @@ BOOST_AUTO_TEST_CASE(accepts_what_is_right) {
       BOOST_TEST(u->str() == g.normal);
       BOOST_TEST(u->socket_path() == "");
       BOOST_TEST(!u->is_unix());
-      BOOST_TEST(u->is_secure() ==
-                 (g.scheme == url_scheme::wss || g.scheme == url_scheme::tls));
+      BOOST_TEST(u->is_secure() == (g.scheme == url_scheme::wss || g.scheme == url_scheme::tls));
       BOOST_TEST(u->is_websocket() == !g.target.empty());
     }
   }
