@@ -13,10 +13,10 @@ enum class tls_verify : unsigned char {
 };
 
 struct tls_options {
-  std::string ca_file{};          // PEM; empty: the system's
-  std::string certificate_file{}; // PEM chain of this side; a server needs one
-  std::string key_file{};         // PEM
-  std::string server_name{};      // for SNI and verification instead of the URL's host
+  std::string ca_file{};           // PEM; empty: the system's
+  std::string certificate_file{};  // PEM chain of this side; a server needs one
+  std::string key_file{};          // PEM
+  std::string server_name{};       // for SNI and verification instead of the URL's host
   std::vector<std::string> alpn{}; // in order of preference
   tls_verify verify = tls_verify::full;
   bool require_client_certificate = false; // servers: and verify it against `ca_file`

@@ -1,0 +1,244 @@
+#include "cancellable.hpp"
+#include "support.hpp"
+
+#include <chorus/transport/dial.hpp>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+using namespace chorus;
+using namespace chorus::test;
+using transport::dial;
+using transport::dial_options;
+using transport::dial_target;
+using transport::listener;
+
+namespace {
+
+std::string port_of(const listener &l) {
+  return l.local_address().substr(l.local_address().rfind(':') + 1);
+}
+
+// A port on which nobody listens, kept from everybody else while it lives.
+struct dead_port {
+  dead_port() : socket(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto *where = reinterpret_cast<sockaddr *>(&address);
+    BOOST_REQUIRE_EQUAL(::bind(socket.get(), where, size), 0);
+    BOOST_REQUIRE_EQUAL(::getsockname(socket.get(), where, &size), 0);
+    number = std::to_string(ntohs(address.sin_port));
+  }
+  transport::descriptor socket;
+  std::string number;
+};
+
+// A listener whose backlog is full: further connects get no answer.
+struct full_port : dead_port {
+  full_port() {
+    BOOST_REQUIRE_EQUAL(::listen(socket.get(), 0), 0);
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    auto *where = reinterpret_cast<sockaddr *>(&address);
+    ::getsockname(socket.get(), where, &size);
+    for (int i = 0; i < 2; ++i) {
+      fill.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+      ::connect(fill.back().get(), where, size);
+    }
+  }
+  std::vector<transport::descriptor> fill;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(dialling)
+
+BOOST_AUTO_TEST_CASE(reaches_names_literals_and_socket_files) {
+  run([](detail::shard &home) -> task<> {
+    const dial_options options;
+    const auto name = "@chorus-dial-" + std::to_string(::getpid());
+    for (const char *listen : {"127.0.0.1:0", "[::1]:0", "localhost:0", "unix:"}) {
+      const bool local = std::string_view(listen) == "unix:";
+      acceptor a(home);
+      const auto address = local ? "unix:" + name : std::string(listen);
+      auto l = listener::open(home, address);
+      BOOST_REQUIRE(l.has_value());
+      BOOST_REQUIRE((*l)->start(a).has_value());
+      dial_target target;
+      if (local) {
+        target.path = name;
+      } else {
+        target.port = port_of(**l);
+        target.host = std::string(listen).substr(0, std::string(listen).rfind(':'));
+        if (target.host.starts_with("["))
+          target.host = target.host.substr(1, target.host.size() - 2);
+      }
+      auto s = co_await dial(home, target, options);
+      BOOST_REQUIRE(s.has_value());
+      BOOST_TEST((*s)->remote_address() == (*l)->local_address());
+      auto peer = co_await a.next();
+      put(**s, "hello");
+      const auto got = co_await read_exactly(*peer, 5);
+      BOOST_TEST(got == "hello");
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(says_that_nobody_listens) {
+  run([](detail::shard &home) -> task<> {
+    dead_port nobody;
+    dial_target target;
+    target.host = "127.0.0.1";
+    target.port = nobody.number;
+    const dial_options options;
+    auto s = co_await dial(home, target, options);
+    BOOST_REQUIRE(!s.has_value());
+    BOOST_TEST(s.error() == error::connect_failed);
+    BOOST_TEST((s.error() == condition::refused));
+    BOOST_TEST((s.error().detail().where == stage::connect));
+    BOOST_TEST(s.error().detail().address == "127.0.0.1:" + nobody.number);
+    BOOST_TEST(s.error().message().find("is the server running") != std::string::npos);
+    dial_target file;
+    file.path = "/no/such/socket";
+    auto u = co_await dial(home, file, options);
+    BOOST_REQUIRE(!u.has_value());
+    BOOST_TEST(u.error() == error::connect_failed);
+    BOOST_TEST(u.error().message().find("unix:/no/such/socket") != std::string::npos);
+    file.path = std::string(200, 'x');
+    u = co_await dial(home, file, options);
+    BOOST_TEST(u.error() == error::bad_url);
+    BOOST_TEST(home.poll().size() == 0U);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(names_the_host_that_is_not_known) {
+  run([](detail::shard &home) -> task<> {
+    dial_target target;
+    target.host = "no-such-host.invalid";
+    target.port = "80";
+    dial_options options;
+    options.resolve_timeout = 20s;
+    auto s = co_await dial(home, target, options);
+    BOOST_REQUIRE(!s.has_value());
+    BOOST_TEST(s.error() == error::resolve_failed);
+    BOOST_TEST((s.error().detail().where == stage::resolve));
+    BOOST_TEST(s.error().message().find("no-such-host.invalid") != std::string::npos);
+    target.host = "localhost";
+    target.port = "no-such-service";
+    s = co_await dial(home, target, options);
+    BOOST_TEST(s.error() == error::resolve_failed);
+    BOOST_TEST(s.error().message().find("no-such-service") != std::string::npos);
+    for (const char *bad : {"", "65536"}) {
+      target.port = bad;
+      s = co_await dial(home, target, options);
+      BOOST_REQUIRE(!s.has_value());
+      BOOST_TEST(s.error() == error::resolve_failed);
+    }
+  });
+}
+
+BOOST_AUTO_TEST_CASE(each_stage_has_its_deadline) {
+  run([](detail::shard &home) -> task<> {
+    full_port full;
+    dial_target target;
+    target.host = "127.0.0.1";
+    target.port = full.number;
+    dial_options options;
+    options.connect_timeout = 30ms;
+    auto s = co_await dial(home, target, options);
+    BOOST_REQUIRE(!s.has_value());
+    BOOST_TEST(s.error() == error::connect_timeout);
+    BOOST_TEST((s.error() == condition::timeout));
+    BOOST_TEST(s.error().detail().address == "127.0.0.1:" + full.number);
+    // The wheel's next tick comes before any answer of the resolver's thread can be looked at.
+    target.host = "localhost";
+    options.resolve_timeout = 0ms;
+    home.use_manual_clock();
+    auto late = [](detail::shard &at, dial_target to, dial_options with,
+                   std::optional<failure> &out) -> task<> {
+      auto tried = co_await dial(at, to, with);
+      if (!tried)
+        out = tried.error();
+    };
+    std::optional<failure> why;
+    asio::co_spawn(home.executor(), late(home, target, options, why), [](std::exception_ptr) {});
+    auto on = [](detail::shard &at) -> task<> {
+      at.advance(1s);
+      co_return;
+    };
+    co_await on(home);
+    asio::post(home.context(), [&home] { home.advance(1s); });
+    while (!why)
+      co_await chorus::sleep(1ms);
+    BOOST_TEST((*why == error::resolve_timeout));
+    BOOST_TEST(why->message().find("localhost") != std::string::npos);
+    BOOST_TEST(home.poll().size() == 0U);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_full_unix_backlog_is_waited_for) {
+  run([](detail::shard &home) -> task<> {
+    const auto name = "@chorus-full-" + std::to_string(::getpid());
+    acceptor a(home);
+    const transport::listen_options tiny{.backlog = 0};
+    auto l = listener::open(home, "unix:" + name, tiny);
+    BOOST_REQUIRE(l.has_value());
+    dial_target target;
+    target.path = name;
+    dial_options options;
+    auto first = co_await dial(home, target, options);
+    BOOST_REQUIRE(first.has_value());
+    options.connect_timeout = 20ms;
+    auto second = co_await dial(home, target, options);
+    BOOST_REQUIRE(!second.has_value());
+    BOOST_TEST(second.error() == error::connect_timeout);
+    options.connect_timeout = 20s;
+    BOOST_REQUIRE((*l)->start(a).has_value());
+    auto third = co_await dial(home, target, options);
+    BOOST_TEST(third.has_value());
+  });
+}
+
+BOOST_AUTO_TEST_CASE(cancelling_throws_and_leaks_nothing) {
+  run([](detail::shard &home) -> task<> {
+    full_port full;
+    auto dials = [](detail::shard &at, std::string host, std::string port) -> task<> {
+      dial_target target;
+      target.host = host;
+      target.port = port;
+      const dial_options options;
+      (void)co_await dial(at, target, options);
+    };
+    const auto lowest_free = [] { return transport::descriptor(::dup(0)).get(); };
+    co_await chorus::sleep(1ms);
+    const int before = lowest_free();
+    {
+      cancellable c(home, dials(home, "127.0.0.1", full.number));
+      while (home.poll().size() == 0)
+        co_await chorus::sleep(1ms);
+      c.cancel();
+      const bool over = co_await c.end();
+      BOOST_TEST(over);
+      BOOST_TEST(c.thrown == asio::error::operation_aborted);
+    }
+    {
+      cancellable c(home, dials(home, "127.0.0.1", full.number)); // before it began
+      c.cancel();
+      const bool over = co_await c.end();
+      BOOST_TEST(over);
+    }
+    {
+      cancellable c(home, dials(home, "localhost", full.number)); // while it resolves
+      asio::post(home.context(), [&c] { c.cancel(); });
+      const bool over = co_await c.end();
+      BOOST_TEST(over);
+      BOOST_TEST(c.thrown == asio::error::operation_aborted);
+    }
+    BOOST_TEST(home.poll().size() == 0U);
+    BOOST_TEST(lowest_free() == before);
+  });
+}
+
+BOOST_AUTO_TEST_SUITE_END()
