@@ -72,8 +72,7 @@ public:
   }
 
 private:
-  using handler =
-      boost::asio::async_result<boost::asio::use_awaitable_t<>, void()>::handler_type;
+  using handler = boost::asio::async_result<boost::asio::use_awaitable_t<>, void()>::handler_type;
 
   handler take() noexcept {
     handler h = std::move(*handler_);
