@@ -16,9 +16,7 @@ public:
   message_kind kind() const noexcept { return kind_; }
   bool is_text() const noexcept { return kind_ == message_kind::text; }
   std::size_t size() const noexcept { return size_; }
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char *>(data_), size_};
-  }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char *>(data_), size_}; }
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
 private:

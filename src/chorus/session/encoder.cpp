@@ -47,9 +47,9 @@ encoder::encoder(protocol::role side, const std::optional<protocol::deflate_para
       std::min<std::size_t>(options.threshold, std::numeric_limits<std::uint32_t>::max()));
   format_.compressed = true;
   format_.context_takeover = deflater_->context_takeover();
-  format_.window_bits = static_cast<std::uint8_t>(side == protocol::role::server
-                                                      ? agreed->server_max_window_bits
-                                                      : agreed->client_max_window_bits);
+  format_.window_bits =
+      static_cast<std::uint8_t>(side == protocol::role::server ? agreed->server_max_window_bits
+                                                               : agreed->client_max_window_bits);
   format_.level = static_cast<std::uint8_t>(options.level);
 }
 

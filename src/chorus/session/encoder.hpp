@@ -19,9 +19,9 @@ namespace chorus::detail {
 struct wire_format {
   enum class kind : std::uint8_t { websocket, length32, lines, raw };
   kind how = kind::websocket;
-  bool masked = false;            // a client's frames: never shared
-  bool compressed = false;        // without context takeover
-  bool context_takeover = false;  // compressed at flush, for this connection alone
+  bool masked = false;           // a client's frames: never shared
+  bool compressed = false;       // without context takeover
+  bool context_takeover = false; // compressed at flush, for this connection alone
   std::uint8_t window_bits = 15;
   std::uint8_t level = 1;
 

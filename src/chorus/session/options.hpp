@@ -15,7 +15,7 @@ namespace chorus {
 // What happens to a message that would make the outgoing queue exceed its bound. Policies act on
 // whole messages that have not begun to be written.
 enum class overflow : unsigned char {
-  wait,        // `send` waits; `try_send` says queue_full; a room's `publish` closes the member (1013)
+  wait, // `send` waits; `try_send` says queue_full; a room's `publish` closes the member (1013)
   drop_newest, // the new message is dropped and counted
   drop_oldest, // the oldest waiting messages are dropped and counted
   latest,      // a waiting message of the same key is replaced; without one like drop_oldest
@@ -39,17 +39,17 @@ struct heartbeat_options {
 
 struct session_options {
   overflow on_overflow = overflow::wait;
-  std::size_t queue_bytes = std::size_t{1} << 20;   // bound of the outgoing queue, in bytes of frames
-  std::size_t queue_messages = 0;                   // and in messages; 0 for no such bound
+  std::size_t queue_bytes = std::size_t{1} << 20; // bound of the outgoing queue, in bytes of frames
+  std::size_t queue_messages = 0;                 // and in messages; 0 for no such bound
   std::size_t max_message = std::size_t{16} << 20;  // bytes of a received message, decompressed
   std::size_t inbox_bytes = std::size_t{256} << 10; // received but not taken; then TCP pushes back
   std::size_t inbox_messages = 1024;
   heartbeat_options heartbeat{};
   // How long a close waits for the queue to drain and the peer to answer before it aborts.
   std::chrono::milliseconds close_timeout{5'000};
-  deflate_options compression{}; // permessage-deflate, off by default
+  deflate_options compression{};     // permessage-deflate, off by default
   framing frame = framing::length32; // of tcp:// and tls:// connections
-  bool check_utf8 = true; // of received text (RFC 6455 section 8.1)
+  bool check_utf8 = true;            // of received text (RFC 6455 section 8.1)
 };
 static_assert(std::is_trivially_destructible_v<session_options>);
 

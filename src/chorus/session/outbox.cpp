@@ -215,8 +215,9 @@ admission outbox::when_full(std::size_t size, std::unique_ptr<message_extras> &e
 bool outbox::cork(message_kind kind, std::span<const std::byte> payload) {
   // What a compression context encodes stays plain till it is written: encoded, it could be neither
   // dropped nor given back. Raw chunks could not be told apart again.
-  if (blocked_ || encoder_.format().how == wire_format::kind::raw || !queue_.empty() || payload.size() >= reference_size ||
-      encoder_.format().context_takeover || !fits(payload.size() + protocol::max_header_size))
+  if (blocked_ || encoder_.format().how == wire_format::kind::raw || !queue_.empty() ||
+      payload.size() >= reference_size || encoder_.format().context_takeover ||
+      !fits(payload.size() + protocol::max_header_size))
     return false;
   if (!cork_)
     cork_ = cork_pool::get().take();
@@ -343,8 +344,7 @@ void outbox::encode_control(byte_buffer &out) {
     protocol::append_frame(out, side, protocol::opcode::ping, true, false,
                            std::as_bytes(std::span(&control_->ping_payload, 1)));
   if (control_->close)
-    protocol::append_close(out, side, static_cast<std::uint16_t>(control_->code),
-                           control_->reason);
+    protocol::append_close(out, side, static_cast<std::uint16_t>(control_->code), control_->reason);
 }
 
 void outbox::expire(time_point now) {
@@ -571,10 +571,10 @@ std::vector<message> outbox::take_unsent() {
     std::span<std::byte> input(copy.data(), copy.size());
     const auto collect_from = [&](auto &reader) {
       while (reader.next(input) == protocol::event::message)
-        result.push_back(reader.owned()
-                             ? message(reader.kind(), reader.take_storage(), reader.payload())
-                             : message(reader.kind(), reader.payload().data(),
-                                       reader.payload().size()));
+        result.push_back(
+            reader.owned()
+                ? message(reader.kind(), reader.take_storage(), reader.payload())
+                : message(reader.kind(), reader.payload().data(), reader.payload().size()));
     };
     if (encoder_.websocket()) {
       protocol::deflate_params params;
@@ -590,8 +590,8 @@ std::vector<message> outbox::take_unsent() {
       result.emplace_back(message_kind::binary, wire.data(), wire.size());
     } else {
       protocol::framed_reader_options options;
-      options.how = encoder_.format().how == wire_format::kind::lines ? framing::lines
-                                                                      : framing::length32;
+      options.how =
+          encoder_.format().how == wire_format::kind::lines ? framing::lines : framing::length32;
       options.max_message = SIZE_MAX;
       protocol::framed_reader reader(options);
       collect_from(reader);

@@ -134,7 +134,7 @@ private:
     std::uint8_t head_size = 0;
     message_kind kind = message_kind::binary;
     std::unique_ptr<message> original; // of what a compression context has encoded
-    bool plain = false;  // payload still to be encoded (context takeover)
+    bool plain = false;                // payload still to be encoded (context takeover)
     bool pinned = false; // must not be dropped: part of a compression context, or a close
     bool is_message = true;
     bool is_close = false;

@@ -59,7 +59,19 @@ struct receive_claim {
 
 // `Take` moves what there is into the value and says whether there was anything. Nothing suspends
 // between that and the return, so a cancelled receive has taken nothing.
-template <class T, bool Batch> task<result<T>> receive_here(core_ptr core) {
+template <class T, bool Batch> task<result<T>> receive_from(core_ptr core) {
+  if (!core->home().here()) {
+    auto there = receive_from<T, Batch>(core);
+    auto got = co_await detail::on_shard<result<T>>(core->home_ptr(), std::move(there));
+    if (auto state = co_await boost::asio::this_coro::cancellation_state;
+        got && state.cancelled() != boost::asio::cancellation_type::none) {
+      // Taken on the session's thread while the caller was cancelled on its own.
+      core->home().post([core, taken = std::move(*got)]() mutable { core->give_back(taken); });
+      co_await detail::was_cancelled();
+      co_return failure(error::cancelled);
+    }
+    co_return got;
+  }
   receive_claim claim(*core);
   if (!claim.mine)
     co_return failure(error::busy);
@@ -78,8 +90,10 @@ template <class T, bool Batch> task<result<T>> receive_here(core_ptr core) {
       taken = core->take(value);
     if (taken)
       co_return value;
-    if (core->ended())
+    if (core->ended()) {
+      core->acknowledge_end();
       co_return core->why_ended();
+    }
     core->flush_before_wait();
     if (core->ended())
       continue;
@@ -122,8 +136,7 @@ std::optional<result<>> send_at_once(session_core &core, const message &m,
   return result<>(failure(error::queue_full));
 }
 
-task<result<>> send_here(core_ptr core, message m,
-                         std::unique_ptr<detail::message_extras> extras) {
+task<result<>> send_here(core_ptr core, message m, std::unique_ptr<detail::message_extras> extras) {
   if (auto done = send_at_once(*core, m, extras))
     co_return *std::move(done);
   struct waiting final : detail::send_waiter {
@@ -173,21 +186,6 @@ task<result<>> send_plain(core_ptr core, message m) {
 
 template <class T> task<result<T>> failed(failure f) { co_return f; }
 
-template <class T, bool Batch> task<result<T>> receive_any(core_ptr core) {
-  auto work = receive_here<T, Batch>(core);
-  if (core->home().here())
-    co_return co_await std::move(work);
-  auto got = co_await detail::on_shard<result<T>>(core->home_ptr(), std::move(work));
-  if (auto state = co_await boost::asio::this_coro::cancellation_state;
-      got && state.cancelled() != boost::asio::cancellation_type::none) {
-    // Taken on the session's thread while the caller was cancelled on its own.
-    core->home().post([core, taken = std::move(*got)]() mutable { core->give_back(taken); });
-    co_await detail::was_cancelled();
-    co_return failure(error::cancelled);
-  }
-  co_return got;
-}
-
 } // namespace
 
 prepared_message::prepared_message(message m) : content_(std::move(m)) {
@@ -201,15 +199,13 @@ prepared_message::prepared_message(message m) : content_(std::move(m)) {
 task<result<message>> session::receive() {
   if (!core_)
     return failed<message>(no_session());
-  if (core_->home().here())
-    return receive_here<message, false>(core_);
-  return receive_any<message, false>(core_);
+  return receive_from<message, false>(core_);
 }
 
 task<result<message_batch>> session::receive_some() {
   if (!core_)
     return failed<message_batch>(no_session());
-  return receive_any<message_batch, true>(core_);
+  return receive_from<message_batch, true>(core_);
 }
 
 task<result<>> session::send(message m, send_options options) {
@@ -319,8 +315,7 @@ task<result<>> wait_closed_here(core_ptr core) {
   co_return result<>();
 }
 
-task<result<std::chrono::nanoseconds>> ping_here(core_ptr core,
-                                                 std::chrono::milliseconds timeout) {
+task<result<std::chrono::nanoseconds>> ping_here(core_ptr core, std::chrono::milliseconds timeout) {
   if (!core->websocket())
     co_return failure(error::not_open, stage::open, "only WebSocket connections have pings");
   if (!core->can_send())
@@ -402,9 +397,8 @@ task<result<>> session::close(close_code code, std::string_view reason) {
 
 void session::start_close(close_code code, std::string_view reason) {
   if (core_)
-    core_->home().run([core = core_, code, text = std::string(reason)] {
-      core->start_close(code, text);
-    });
+    core_->home().run(
+        [core = core_, code, text = std::string(reason)] { core->start_close(code, text); });
 }
 
 void session::abort() noexcept {

@@ -36,7 +36,7 @@ using session_id = std::uint64_t;
 
 struct session_stats {
   std::uint64_t messages_received = 0;
-  std::uint64_t messages_sent = 0; // handed to the kernel whole
+  std::uint64_t messages_sent = 0;  // handed to the kernel whole
   std::uint64_t bytes_received = 0; // on the wire, TLS aside
   std::uint64_t bytes_sent = 0;
   std::uint64_t messages_dropped = 0; // by policy or time to live
@@ -123,7 +123,7 @@ public:
   failure end() const;
   std::string remote_address() const;
   std::string local_address() const;
-  std::string subprotocol() const; // empty when none was agreed
+  std::string subprotocol() const;  // empty when none was agreed
   bool compressed() const noexcept; // permessage-deflate was agreed
   std::chrono::nanoseconds uptime() const noexcept;
   // From a foreign thread: a snapshot that may be one turn old.

@@ -95,7 +95,8 @@ void session_core::open(std::span<const std::byte> received) {
 failure session_core::why_not_sending() const {
   if (end_.code())
     return end_;
-  return failure(error::not_open, stage::close, "the session is closing; it takes no more messages");
+  return failure(error::not_open, stage::close,
+                 "the session is closing; it takes no more messages");
 }
 
 admission session_core::submit(const message &m, std::unique_ptr<message_extras> &extras) {
@@ -270,6 +271,10 @@ void session_core::start_close(close_code code, std::string_view reason) {
   if (closing_)
     return;
   auto keep = shared_from_this();
+  if (answer_due_) {
+    answer_close();
+    return;
+  }
   closing_ = true;
   own_code_ = code;
   own_reason_ = reason;
@@ -294,11 +299,16 @@ void session_core::on_peer_close(close_code code, std::string_view reason) {
   close_received_ = true;
   if (!closing_) {
     end_ = closed_with(code, reason, true, remote_);
-    closing_ = true;
-    state_.store(session_state::closing, std::memory_order_release);
-    out_.queue_close(code, {});
     begin_close_deadline();
-  } else if (!end_.code()) {
+    end_input(end_);
+    // A handler that is being given a batch right now answers that first. One that is busy with
+    // something else is not waited for: closes are answered whatever it does.
+    answer_due_ = true;
+    if (!batch_ || batch_->empty())
+      answer_close();
+    return;
+  }
+  if (!end_.code()) {
     end_ = closed_with(own_code_, own_reason_, false, remote_);
     confirmed_.set(out_.messages_sent);
   }
@@ -307,11 +317,21 @@ void session_core::on_peer_close(close_code code, std::string_view reason) {
     flush();
 }
 
+void session_core::answer_close() {
+  answer_due_ = false;
+  if (closing_)
+    return;
+  closing_ = true;
+  state_.store(session_state::closing, std::memory_order_release);
+  out_.queue_close(static_cast<close_code>(end_.detail().close_code), {});
+  if (!out_.blocked())
+    flush();
+}
+
 void session_core::on_violation(protocol::violation v) {
-  const bool too_big = v == protocol::violation::message_too_big ||
-                       v == protocol::violation::frame_too_big ||
-                       v == protocol::violation::inflated_too_big ||
-                       v == protocol::violation::line_too_long;
+  const bool too_big =
+      v == protocol::violation::message_too_big || v == protocol::violation::frame_too_big ||
+      v == protocol::violation::inflated_too_big || v == protocol::violation::line_too_long;
   const auto code = protocol::close_code_for(v);
   const auto text = protocol::make_error_code(v).message();
   if (!end_.code())

@@ -78,6 +78,11 @@ public:
 
   // Receiving.
   bool ended() const noexcept { return input_ended_; }
+  // The receiver has seen the end: a close of the peer that came behind messages is answered now.
+  void acknowledge_end() {
+    if (answer_due_)
+      answer_close();
+  }
   const failure &why_ended() const noexcept { return end_; }
   bool take(message &out);
   bool take_batch(message_batch &out);
@@ -91,7 +96,9 @@ public:
   void ignore_input();
 
   // Sending. `submit` flushes first when that makes room.
-  bool can_send() const noexcept { return state_.load(std::memory_order_relaxed) == session_state::open && !closing_; }
+  bool can_send() const noexcept {
+    return state_.load(std::memory_order_relaxed) == session_state::open && !closing_;
+  }
   failure why_not_sending() const;
   admission submit(const message &m, std::unique_ptr<message_extras> &extras);
   // `submit` of a small message that is copied at once; false when it has to take the long way.
@@ -157,6 +164,7 @@ private:
   void fill_batch();
   void on_pong(std::span<const std::byte> payload) noexcept;
   void on_peer_close(close_code code, std::string_view reason);
+  void answer_close();
   void on_violation(protocol::violation v);
   void on_input_end(transport::io_status status) noexcept;
   void update_interest() noexcept;
@@ -196,6 +204,7 @@ private:
   bool closing_ = false; // no message is accepted any more
   bool close_sent_ = false;
   bool close_received_ = false;
+  bool answer_due_ = false; // the peer's close waits for the handler to take its batch
   bool discarding_ = false; // after a failure: input is read and thrown away until the peer ends
   bool write_shut_ = false;
   bool write_failed_ = false;

@@ -14,7 +14,7 @@ void session_core::on_timer(timer &t) noexcept {
 }
 
 void session_core::send_ping() {
-  if (ping_under_way_ || out_.ping_pending() || closing_ || !websocket())
+  if (ping_under_way_ || out_.ping_pending() || closing_ || close_received_ || !websocket())
     return;
   out_.queue_ping(++ping_number_);
   if (!out_.blocked())

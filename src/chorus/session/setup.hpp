@@ -28,7 +28,7 @@ struct session_setup {
   session_options options;
   std::optional<protocol::deflate_params> compression; // what was agreed
   std::string subprotocol;
-  std::span<const std::byte> received; // bytes read past the handshake; copied
+  std::span<const std::byte> received;  // bytes read past the handshake; copied
   session_observer *observer = nullptr; // outlives the session or withdraws itself
   // The session closes (1000) when the last handle of it has gone.
   bool close_when_unowned = false;
