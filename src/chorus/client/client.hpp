@@ -36,8 +36,8 @@ struct client_stats {
   std::uint64_t connects = 0;   // attempts that succeeded
   std::uint64_t reconnects = 0; // connects after the first
   std::uint64_t messages_received = 0;
-  std::uint64_t messages_sent = 0;     // handed to a connection; not those that came back unsent
-  std::uint64_t messages_dropped = 0;  // by the outbox's policy, or left over when the client ended
+  std::uint64_t messages_sent = 0;    // handed to a connection; not those that came back unsent
+  std::uint64_t messages_dropped = 0; // by the outbox's policy, or left over when the client ended
   // Begun on a connection that ended before the peer was known to have read them.
   std::uint64_t messages_unconfirmed = 0;
   std::size_t queued_messages = 0; // in the offline outbox

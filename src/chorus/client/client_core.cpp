@@ -170,8 +170,8 @@ task<result<message>> client_core::receive(std::shared_ptr<client_core> self) {
       if (core.ended_)
         co_return core.end_;
     }
-    auto arrived = core.until(core.readable_,
-                              [c = self.get()] { return c->ended_ || !c->inbox_.empty(); });
+    auto arrived =
+        core.until(core.readable_, [c = self.get()] { return c->ended_ || !c->inbox_.empty(); });
     co_await std::move(arrived);
   }
 }

@@ -284,8 +284,8 @@ task<result<>> client_core::flush(std::shared_ptr<client_core> self) {
   auto &core = *self;
   for (;;) {
     auto drained = core.until(core.idle_, [c = self.get()] {
-      return c->ended_ || (c->outbox_.empty() && c->senders_.empty() && !c->writing_ &&
-                           !c->in_hand_);
+      return c->ended_ ||
+             (c->outbox_.empty() && c->senders_.empty() && !c->writing_ && !c->in_hand_);
     });
     if (!co_await std::move(drained)) {
       if (co_await was_cancelled())
@@ -307,9 +307,8 @@ task<result<>> client_core::flush(std::shared_ptr<client_core> self) {
     if (flushed.error() == error::cancelled)
       co_return flushed;
     // The connection was lost: what came back is queued once it has been accounted for.
-    auto accounted = core.until(core.idle_, [c = self.get(), id = s.id()] {
-      return c->ended_ || c->session_.id() != id;
-    });
+    auto accounted = core.until(
+        core.idle_, [c = self.get(), id = s.id()] { return c->ended_ || c->session_.id() != id; });
     if (!co_await std::move(accounted) && co_await was_cancelled())
       co_return failure(error::cancelled);
   }

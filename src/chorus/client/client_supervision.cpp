@@ -72,8 +72,8 @@ task<> client_core::supervise(lease held) {
         core.last_failure_ = why;
       }
       core.call(core.options_.on_error, why);
-      if (core.options_.max_attempts != 0 &&
-          ++core.failed_in_row_ >= core.options_.max_attempts && !is_fatal(why)) {
+      if (core.options_.max_attempts != 0 && ++core.failed_in_row_ >= core.options_.max_attempts &&
+          !is_fatal(why)) {
         end = core.exhausted(why);
         break;
       }

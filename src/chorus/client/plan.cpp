@@ -16,8 +16,8 @@ failure bad(std::string sentence) {
 // What the handshake writes itself, and what would change how the request is read.
 bool is_reserved(std::string_view name) noexcept {
   using protocol::detail::equal_ignoring_case;
-  for (std::string_view taken : {"Host", "Upgrade", "Connection", "Content-Length",
-                                 "Transfer-Encoding", "Trailer", "TE"})
+  for (std::string_view taken :
+       {"Host", "Upgrade", "Connection", "Content-Length", "Transfer-Encoding", "Trailer", "TE"})
     if (equal_ignoring_case(name, taken))
       return true;
   constexpr std::string_view prefix = "Sec-WebSocket-";

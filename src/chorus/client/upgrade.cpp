@@ -25,8 +25,7 @@ failure broken(const failure &why, const transport::stream &s, const connect_pla
                   "the server did not answer the upgrade within " +
                       std::to_string(plan.upgrade_timeout.count()) +
                       " ms; is it a WebSocket server?");
-  return failed(error::lost, s,
-                "the connection broke during the upgrade: " + why.code().message());
+  return failed(error::lost, s, "the connection broke during the upgrade: " + why.code().message());
 }
 
 std::string hint(const http_response_reader &answer, const connect_plan &plan) {
@@ -92,10 +91,11 @@ failure invalid(const transport::stream &s, const std::string &why) {
 }
 
 std::string ended_early(std::size_t received) {
-  return received == 0 ? "the server closed the connection without answering the upgrade; does this "
-                         "port speak WebSocket, or TLS (wss://)?"
-                       : "the server closed the connection in the middle of its answer to the "
-                         "upgrade";
+  return received == 0
+             ? "the server closed the connection without answering the upgrade; does this "
+               "port speak WebSocket, or TLS (wss://)?"
+             : "the server closed the connection in the middle of its answer to the "
+               "upgrade";
 }
 
 } // namespace
@@ -123,8 +123,7 @@ task<result<upgrade_answer>> upgrade(transport::stream &s, const connect_plan &p
   const auto deadline = s.home().now() + plan.upgrade_timeout;
   const auto key = protocol::make_key();
   const auto request = upgrade_request(plan, key);
-  auto written =
-      co_await transport::write_all(s, request, deadline, error::upgrade_timeout);
+  auto written = co_await transport::write_all(s, request, deadline, error::upgrade_timeout);
   // A server that refuses may do so before it has read everything, and close: its answer counts.
   if (!written && written.error() == error::upgrade_timeout)
     co_return broken(written.error(), s, plan);

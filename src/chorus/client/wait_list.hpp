@@ -26,8 +26,7 @@ public:
   // Completes when woken, before or during the call, or cancelled; without telling which.
   task<> wait() {
     boost::system::error_code ec;
-    co_await wake_.async_receive(
-        boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+    co_await wake_.async_receive(boost::asio::redirect_error(boost::asio::use_awaitable, ec));
   }
 
 protected:

@@ -23,7 +23,8 @@ public:
   void close() noexcept;
   bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
   std::size_t size() const noexcept; // rooms
-  std::uint64_t evicted() const noexcept; // members closed because their queue was full, in all rooms
+  std::uint64_t
+  evicted() const noexcept; // members closed because their queue was full, in all rooms
 
   // A fresh session becomes a member of `everyone()` until it ends. On the session's shard, before its
   // handler runs.

@@ -30,13 +30,18 @@ request make_request(http_head head, route_match match, std::string remote) {
   data->values = std::move(match.values);
   data->remote = std::move(remote);
 
-  const auto parts = split_target(data->head.target());
+  const auto whole = data->head.target();
+  const auto parts = split_target(whole);
   data->query = parts.query;
-  if (data->head.target().find_first_of("%+") != std::string_view::npos)
-    data->decoded.reserve(data->head.target().size()); // views into it must not move
-  data->path = decode_into(data->decoded, parts.path, false);
+  data->path = parts.path;
+  if (parts.query.empty() && whole.find('%') == whole.npos)
+    return request(std::move(data));
+
+  auto &decoded = *(data->decoded = std::make_unique<request_data::decoding>());
+  decoded.text.reserve(whole.size()); // views into it must not move
+  data->path = decode_into(decoded.text, parts.path, false);
   if (!parts.query.empty())
-    data->query_fields.reserve(
+    decoded.query_fields.reserve(
         1 + static_cast<std::size_t>(std::count(parts.query.begin(), parts.query.end(), '&')));
   for (auto rest = parts.query; !rest.empty();) {
     const auto end = rest.find('&');
@@ -47,8 +52,8 @@ request make_request(http_head head, route_match match, std::string remote) {
     const auto equals = one.find('=');
     const auto name = one.substr(0, equals);
     const auto value = equals == one.npos ? std::string_view() : one.substr(equals + 1);
-    data->query_fields.emplace_back(decode_into(data->decoded, name, true),
-                                    decode_into(data->decoded, value, true));
+    decoded.query_fields.emplace_back(decode_into(decoded.text, name, true),
+                                      decode_into(decoded.text, value, true));
   }
   return request(std::move(data));
 }
@@ -80,8 +85,8 @@ std::string_view request::param(std::string_view name) const noexcept {
 }
 
 std::string_view request::query_param(std::string_view name) const noexcept {
-  if (data_)
-    for (const auto &[n, value] : data_->query_fields)
+  if (data_ && data_->decoded)
+    for (const auto &[n, value] : data_->decoded->query_fields)
       if (n == name)
         return value;
   return {};

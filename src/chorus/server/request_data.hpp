@@ -26,9 +26,13 @@ struct request_data {
   std::vector<std::string> values;                     // of the parameters
   std::string_view path;                               // decoded
   std::string_view query;                              // raw
-  std::vector<field> query_fields;                     // decoded
-  std::string decoded;                                 // what the views above may point into
   std::string remote;
+
+  struct decoding {
+    std::vector<field> query_fields;
+    std::string text; // what `path` and the fields may point into
+  };
+  std::unique_ptr<decoding> decoded; // when there is a query or something was escaped
 };
 
 // `match` must be a found one.

@@ -50,9 +50,10 @@ class member_filter {
 public:
   member_filter() noexcept = default;
   template <class Predicate>
-    requires(std::is_trivially_copyable_v<Predicate> && sizeof(Predicate) <= 32 &&
-             std::is_invocable_r_v<bool, const Predicate &, const session &>)
-  member_filter(Predicate p) noexcept {
+  requires(std::is_trivially_copyable_v<Predicate> && sizeof(Predicate) <= 32 &&
+           std::is_invocable_r_v<bool, const Predicate &, const session &>)
+      member_filter(Predicate p)
+  noexcept {
     ::new (static_cast<void *>(storage_)) Predicate(p);
     call_ = [](const void *f, const session &s) {
       return static_cast<bool>((*static_cast<const Predicate *>(f))(s));

@@ -31,8 +31,7 @@ public:
   void publish(message m, std::shared_ptr<const publish_terms> terms);
   // On the home shard.
   task<result<broadcast_report>> broadcast(message m, std::shared_ptr<const publish_terms> terms,
-                                           std::chrono::milliseconds deadline,
-                                           bool list_delivered);
+                                           std::chrono::milliseconds deadline, bool list_delivered);
 
 private:
   std::string name_;

@@ -214,6 +214,19 @@ void server_core::begin_stop() {
     if (e) // nothing there throws but exhaustion
       std::rethrow_exception(e);
   });
+  // What was published before the stop may still be on its way from a room's home shard to another.
+  // Once every shard has answered, it has been posted there, and the closes come after it.
+  unanswered_ = shards_.size();
+  for (const auto &s : shards_)
+    s->home().post([self] {
+      self->conductor()->post([self] {
+        if (--self->unanswered_ == 0)
+          self->stop_shards();
+      });
+    });
+}
+
+void server_core::stop_shards() {
   for (const auto &s : shards_) {
     // Weak: a shard on which something never ends keeps this for good.
     auto idle = [weak = weak_from_this()] {

@@ -42,6 +42,7 @@ private:
   static task<result<>> open_listeners(std::shared_ptr<server_core> self);
   static task<> conduct_stop(std::shared_ptr<server_core> self);
   void begin_stop();
+  void stop_shards();
   void begin_cut();
   void wake(transport::waiter *which) noexcept;
   void close_listeners() noexcept;
@@ -54,6 +55,7 @@ private:
 
   // The conductor's.
   std::size_t busy_shards_ = 0; // those with something left
+  std::size_t unanswered_ = 0;  // shards that have not reached the stop yet
   time_point stop_at_ = time_point::max();
   bool cut_ = false;
   stop_report report_;

@@ -98,26 +98,26 @@ private:
   std::shared_ptr<http_visit> visit_;
 };
 
+// One pointer: it is copied about in the frame that every running handler keeps.
 class handler_end {
 public:
-  handler_end(std::shared_ptr<server_shard> owner, std::shared_ptr<live_session> live,
-              std::shared_ptr<const chorus::detail::route> target) noexcept
-      : owner_(std::move(owner)), live_(std::move(live)), target_(std::move(target)) {}
-  handler_end(handler_end &&) noexcept = default;
+  using cancellation_slot_type = asio::cancellation_slot;
+
+  explicit handler_end(live_session &live) noexcept : live_(&live) {}
+  handler_end(handler_end &&other) noexcept : live_(std::exchange(other.live_, nullptr)) {}
   handler_end &operator=(handler_end &&) = delete;
   ~handler_end() {
     if (live_)
-      owner_->handler_ended(*live_, nullptr, true);
+      live_->runner->handler_ended(*live_, nullptr, true);
   }
+  cancellation_slot_type get_cancellation_slot() const noexcept { return live_->cancel.slot(); }
   void operator()(std::exception_ptr e) noexcept {
-    const auto live = std::exchange(live_, nullptr);
-    owner_->handler_ended(*live, e, false);
+    auto &live = *std::exchange(live_, nullptr);
+    live.runner->handler_ended(live, e, false);
   }
 
 private:
-  std::shared_ptr<server_shard> owner_;
-  std::shared_ptr<live_session> live_;
-  std::shared_ptr<const chorus::detail::route> target_; // the running closure
+  live_session *live_; // which keeps itself while its handler runs
 };
 
 std::shared_ptr<server_shard> server_shard::make(std::shared_ptr<shard> home,
@@ -239,15 +239,14 @@ void server_shard::begin_session(const std::shared_ptr<live_session> &live, sess
 void server_shard::begin_handler(const std::shared_ptr<live_session> &live,
                                  std::shared_ptr<const chorus::detail::route> target, request r) {
   live->running = true;
+  live->runner = shared_from_this();
+  live->target = std::move(target);
   handlers_.fetch_add(1, std::memory_order_relaxed);
   keep(live);
-  const auto &handler = target->on_session;
-  const auto slot = live->cancel.slot();
-  handler_end end(shared_from_this(), live, target);
+  handler_end end(*live);
   try {
-    auto work = handler(live->handle, std::move(r));
-    asio::co_spawn(home_->executor(), std::move(work),
-                   asio::bind_cancellation_slot(slot, std::move(end)));
+    auto work = live->target->on_session(live->handle, std::move(r));
+    asio::co_spawn(home_->executor(), std::move(work), std::move(end));
   } catch (...) {
     if (live->running) // thrown before it became a coroutine
       end(std::current_exception());
@@ -255,7 +254,9 @@ void server_shard::begin_handler(const std::shared_ptr<live_session> &live,
 }
 
 void server_shard::handler_ended(live_session &live, std::exception_ptr e, bool dropped) noexcept {
+  const auto self = std::move(live.runner);
   live.running = false;
+  live.target.reset();
   handlers_.fetch_sub(1, std::memory_order_relaxed);
   if (!dropped) {
     if (e && !live.cancelled) {

@@ -91,6 +91,9 @@ struct live_session final : list_hook, session_observer {
   connection_permit permit;
   boost::asio::cancellation_signal cancel; // of the handler
   std::shared_ptr<live_session> self;      // while the session is open or the handler runs
+  // While the handler runs: its closure, and this shard's part of the server.
+  std::shared_ptr<const chorus::detail::route> target;
+  std::shared_ptr<server_shard> runner;
   bool open = true;
   bool counted = false; // in open_
   bool running = false;
