@@ -1,0 +1,107 @@
+#include <chorus/server/router.hpp>
+
+#include <boost/test/unit_test.hpp>
+
+#include <stdexcept>
+#include <string>
+
+using namespace chorus;
+using namespace chorus::detail;
+
+BOOST_AUTO_TEST_SUITE(server_router)
+
+namespace {
+
+task<> serve(session, request) { co_return; }
+task<response> show(request) { co_return response("x"); }
+const session_handler handler = serve;
+const page_handler page = show;
+using verdict = route_match::verdict;
+
+std::string found(const router &r, std::string_view path) {
+  const auto match = r.find(path, route_kind::session);
+  if (match.what != verdict::found)
+    return "-";
+  std::string text = match.target->pattern;
+  for (const auto &value : match.values)
+    text += " " + value;
+  return text;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(literals_and_parameters) {
+  router r;
+  for (const char *pattern :
+       {"/", "/chat", "/chat/{room}", "/chat/lobby", "/{a}/{b}/c", "/x/", "/x"})
+    r.add(pattern, handler);
+  BOOST_TEST(found(r, "/") == "/");
+  BOOST_TEST(found(r, "/chat") == "/chat");
+  BOOST_TEST(found(r, "/chat/") == "-"); // a parameter is never empty
+  BOOST_TEST(found(r, "/chat/blue") == "/chat/{room} blue");
+  BOOST_TEST(found(r, "/chat/lobby") == "/chat/lobby");
+  BOOST_TEST(found(r, "/chat/lobby/c") == "/{a}/{b}/c chat lobby"); // the literal leads nowhere
+  BOOST_TEST(found(r, "/x/") == "/x/");
+  BOOST_TEST(found(r, "/x") == "/x");
+  BOOST_TEST(found(r, "/nothing") == "-");
+  BOOST_TEST(found(r, "nothing") == "-");
+  BOOST_TEST(found(r, "") == "-");
+  BOOST_TEST(found(r, "//chat") == "-");
+}
+
+BOOST_AUTO_TEST_CASE(segments_are_decoded_one_by_one) {
+  router r;
+  r.add("/files/{name}", handler);
+  r.add("/caf%C3%A9", handler);
+  BOOST_TEST(found(r, "/files/a%2Fb%20c") == "/files/{name} a/b c");
+  BOOST_TEST(found(r, "/f%69les/x") == "/files/{name} x");
+  BOOST_TEST(found(r, "/caf\xC3\xA9") == "/caf%C3%A9");
+  for (const char *bad : {"/files/%", "/files/%4", "/files/%zz", "/%/x"})
+    BOOST_TEST((r.find(bad, route_kind::session).what == verdict::bad_escape));
+}
+
+BOOST_AUTO_TEST_CASE(one_path_may_serve_both_kinds) {
+  router r;
+  r.add("/both/{x}", handler);
+  r.add("/both/{x}", page);
+  r.add("/session", handler);
+  r.add("/page", page);
+  BOOST_TEST((r.find("/both/1", route_kind::session).what == verdict::found));
+  BOOST_TEST((r.find("/both/1", route_kind::page).what == verdict::found));
+  BOOST_TEST((r.find("/session", route_kind::page).what == verdict::other_kind));
+  BOOST_TEST((r.find("/page", route_kind::session).what == verdict::other_kind));
+  BOOST_TEST((r.find("/none", route_kind::page).what == verdict::not_found));
+}
+
+BOOST_AUTO_TEST_CASE(bad_patterns_throw_a_sentence) {
+  router r;
+  r.add("/a/{x}", handler);
+  for (const char *bad : {"", "a", "/a/{x}", "/a/{y}", "/a//b", "/{}", "/{a b}", "/{a}/{a}",
+                          "/a{b}", "/{a}b", "/}", "/a?b", "/a#b", "/%zz", "/{"})
+    BOOST_CHECK_EXCEPTION(r.add(bad, handler), std::invalid_argument, [](const auto &e) {
+      return std::string(e.what()).find("route pattern") != std::string::npos;
+    });
+  BOOST_CHECK_THROW(r.add("/a/{y}", page), std::invalid_argument); // other names for the same paths
+  BOOST_CHECK_THROW(r.add("/b", session_handler()), std::invalid_argument);
+  BOOST_CHECK_NO_THROW(r.add("/a/{x}", page));
+  BOOST_TEST(found(r, "/a/1") == "/a/{x} 1");
+}
+
+BOOST_AUTO_TEST_CASE(targets_are_split) {
+  const auto check = [](std::string_view target, std::string_view path, std::string_view query) {
+    const auto parts = split_target(target);
+    BOOST_TEST(parts.path == path);
+    BOOST_TEST(parts.query == query);
+  };
+  check("/a", "/a", "");
+  check("/a?", "/a", "");
+  check("/a?b=c?d", "/a", "b=c?d");
+  check("?b", "/", "b");
+  check("http://example.org", "/", "");
+  check("http://example.org/a?b", "/a", "b");
+  check("ws://example.org?b", "/", "b");
+  check("/a://b", "/a://b", "");
+  check("*", "*", "");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
