@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 struct settings {
   std::uint64_t clients = 1000;
   std::uint64_t seconds = 10;
-  std::uint64_t rate = 50; // messages per second
+  std::uint64_t rate = 25; // messages per second
   std::uint64_t seed = 1;
 };
 
@@ -103,18 +103,16 @@ std::unique_ptr<chorus::server> make_server(chorus::runtime &rt, ledger &book, s
   options.session.on_overflow = chorus::overflow::drop_oldest;
   options.session.queue_bytes = 256 * 1024;
   auto srv = std::make_unique<chorus::server>(rt, std::move(options));
-  srv->route("/live/{room}",
-             [&book, &srv = *srv, number](chorus::session s, chorus::request r) {
-               return live(book, number, srv.room(r.param("room")), std::move(s),
-                           number_in(r.query_param("id")));
-             });
+  srv->route("/live/{room}", [&book, &srv = *srv, number](chorus::session s, chorus::request r) {
+    return live(book, number, srv.room(r.param("room")), std::move(s),
+                number_in(r.query_param("id")));
+  });
   return srv;
 }
 
 class show {
 public:
-  show(chorus::runtime &rt, const settings &s)
-      : runtime_(rt), settings_(s), book_(s.clients) {}
+  show(chorus::runtime &rt, const settings &s) : runtime_(rt), settings_(s), book_(s.clients) {}
   task<> run();
   int exit_status() const { return exit_status_; }
 
@@ -220,8 +218,8 @@ task<> show::restart() {
   book_.pause(false);
   out_.event("stopped (%zu aborted); publishing goes on without a server",
              stopped.sessions_aborted);
-  co_await publish_until(steady_clock::now() + std::min<std::chrono::milliseconds>(
-                                                   1s, 100ms * settings_.seconds));
+  co_await publish_until(steady_clock::now() +
+                         std::min<std::chrono::milliseconds>(1s, 100ms * settings_.seconds));
   server_ = make_server(runtime_, book_, port_, 2);
   (co_await server_->start()).value();
   server_number_ = 2;
@@ -263,9 +261,9 @@ task<> show::run() {
     co_await chorus::sleep(10ms);
   const bool all_finished = clients_->finished() == book_.clients();
   out_.event("closing %zu clients, then the server", clients_->connected());
+  reporting_ = false;
   co_await clients_->close();
   co_await server_->stop(5s);
-  reporting_ = false;
   while (!report_ended_)
     co_await chorus::sleep(10ms);
   summary(book_.close_books(), all_back, all_finished);

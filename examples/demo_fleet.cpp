@@ -1,6 +1,7 @@
 #include "demo_fleet.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <random>
 
@@ -48,9 +49,9 @@ std::size_t samples::size() {
 
 chorus::message make_news(std::uint64_t number, bool last) {
   char text[64];
-  const int size = std::snprintf(text, sizeof text, "%llu %lld %s",
-                                 static_cast<unsigned long long>(number), now_ns(),
-                                 last ? "last" : "more");
+  const int size =
+      std::snprintf(text, sizeof text, "%llu %lld %s", static_cast<unsigned long long>(number),
+                    now_ns(), last ? "last" : "more");
   return chorus::text({text, static_cast<std::size_t>(size)});
 }
 
@@ -73,14 +74,17 @@ fleet::fleet(chorus::runtime &rt, ledger &book, std::uint16_t port, std::uint64_
 
 task<> fleet::listen(std::size_t i) {
   while (const auto m = co_await clients_[i]->receive()) {
-    unsigned long long number = 0;
+    std::uint64_t number = 0;
     long long time = 0;
-    char more[8] = "";
-    if (std::sscanf(m->str().c_str(), "%llu %lld %7s", &number, &time, more) != 3)
-      continue; // the accounts will miss it
+    const auto text = m->text();
+    const char *end = text.data() + text.size();
+    const auto first = std::from_chars(text.data(), end, number);
+    if (first.ptr == end)
+      continue; // no news; the accounts will miss it
+    std::from_chars(first.ptr + 1, end, time);
     book_.receive(i, number);
     latencies_.add(std::chrono::nanoseconds(now_ns() - time));
-    if (more[0] == 'l')
+    if (text.ends_with("last"))
       ++finished_;
   }
   --running_;

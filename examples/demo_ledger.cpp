@@ -14,8 +14,7 @@ std::uint64_t ledger::publish(unsigned server) {
 std::size_t ledger::sit_down(std::size_t client, unsigned server) {
   std::lock_guard lock(mutex_);
   auto &mine = clients_[client].seatings;
-  if (std::none_of(mine.begin(), mine.end(),
-                   [&](const seating &s) { return s.server == server; }))
+  if (std::none_of(mine.begin(), mine.end(), [&](const seating &s) { return s.server == server; }))
     ++joined_[server];
   mine.push_back({.server = server, .begin = published_});
   return mine.size() - 1;
@@ -39,7 +38,7 @@ void ledger::upstream(std::size_t client, std::uint64_t number) {
   ++mine.up_received;
   if (number <= mine.up_last)
     mine.up_complaint = "the server got message " + std::to_string(number) + " after " +
-                     std::to_string(mine.up_last);
+                        std::to_string(mine.up_last);
   mine.up_last = number;
 }
 
@@ -47,8 +46,7 @@ void ledger::receive(std::size_t client, std::uint64_t number) {
   ++deliveries_;
   auto &mine = clients_[client];
   if (number <= mine.last && mine.complaint.empty())
-    mine.complaint =
-        "got " + std::to_string(number) + " after " + std::to_string(mine.last);
+    mine.complaint = "got " + std::to_string(number) + " after " + std::to_string(mine.last);
   mine.last = number;
   if (mine.got.size() <= number)
     mine.got.resize(number + 1);

@@ -78,9 +78,9 @@ public:
 
 private:
   struct account {
-    std::vector<bool> got;   // by number
-    std::uint64_t last = 0;  // number received
-    std::string complaint;   // the first one
+    std::vector<bool> got;  // by number
+    std::uint64_t last = 0; // number received
+    std::string complaint;  // the first one
     std::uint64_t up_accepted = 0;
     chorus::client_stats stats;
     std::vector<seating> seatings; // under the mutex

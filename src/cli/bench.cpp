@@ -3,7 +3,6 @@
 #include "bench_report.hpp"
 #include "fleet.hpp"
 #include "process.hpp"
-#include "serve.hpp"
 #include "values.hpp"
 
 #include <spdlog/fmt/fmt.h>
@@ -24,13 +23,13 @@ std::vector<std::string> server_arguments(const bench_settings &s) {
   // Everything that is outstanding may lie in the queue of one member.
   const auto outstanding = 4 * s.in_flight * (s.size + 14);
   const auto largest = std::max<std::size_t>(s.size, std::size_t{16} << 20);
-  return {"--listen",        "127.0.0.1:0",
-          "--log-level",     "warn",
-          "--threads",       std::to_string(s.server_threads),
-          "--max-message",   std::to_string(largest),
-          "--queue-bytes",   std::to_string(std::max(queue_for(largest), outstanding)),
+  return {"--listen",          "127.0.0.1:0",
+          "--log-level",       "warn",
+          "--threads",         std::to_string(s.server_threads),
+          "--max-message",     std::to_string(largest),
+          "--queue-bytes",     std::to_string(std::max(std::size_t{1} << 20, outstanding)),
           "--max-connections", "0",
-          "--compression",   s.compression ? "on" : "off"};
+          "--compression",     s.compression ? "on" : "off"};
 }
 
 // A URL without a path means the endpoint of `chorus serve`.
@@ -74,13 +73,13 @@ task<> show_for(fleet &all, std::chrono::milliseconds d, std::string_view what) 
     co_await chorus::sleep(std::min<std::chrono::nanoseconds>(left, 200ms));
     const auto messages = all.messages();
     const auto time = now_ns();
-    line.show(fmt::format("{}: {:.0f} messages/s, {} connections, {:.1f} s left", what,
-                          static_cast<double>(messages - seen) * 1e9 /
-                              static_cast<double>(std::max<std::uint64_t>(1, time - seen_at)),
-                          all.open(),
-                          std::max(0.0, std::chrono::duration<double>(
-                                            until - std::chrono::steady_clock::now())
-                                            .count())));
+    line.show(fmt::format(
+        "{}: {:.0f} messages/s, {} connections, {:.1f} s left", what,
+        static_cast<double>(messages - seen) * 1e9 /
+            static_cast<double>(std::max<std::uint64_t>(1, time - seen_at)),
+        all.open(),
+        std::max(0.0,
+                 std::chrono::duration<double>(until - std::chrono::steady_clock::now()).count())));
     seen = messages;
     seen_at = time;
   }
@@ -125,7 +124,8 @@ task<> bench_main(fleet &all, pid_t server, bench_report &r) {
 } // namespace
 
 CLI::App *add_bench(CLI::App &app, bench_settings &s) {
-  auto *sub = app.add_subcommand("bench", "Measure a server under load from this library's clients");
+  auto *sub =
+      app.add_subcommand("bench", "Measure a server under load from this library's clients");
   sub->add_option("LOAD", s.mode, "echo, broadcast or idle")
       ->required()
       ->check(CLI::IsMember({"echo", "broadcast", "idle"}));
@@ -135,8 +135,7 @@ CLI::App *add_bench(CLI::App &app, bench_settings &s) {
   sub->add_option("--connections", s.connections, "Connections; members for broadcast")
       ->check(CLI::Range(std::size_t{1}, std::size_t{10'000'000}))
       ->capture_default_str();
-  add_size(*sub, "--size", s.size,
-           "Payload of a message; latencies are measured from 16 bytes on");
+  add_size(*sub, "--size", s.size, "Payload of a message; latencies are measured from 16 bytes on");
   sub->add_option("--in-flight", s.in_flight,
                   "Outstanding messages per connection (echo) or broadcasts in all (broadcast)")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1'000'000}))

@@ -49,8 +49,9 @@ public:
       co_await chorus::sleep(20ms);
     }
     co_await publisher_.send("go");
-    boost::asio::post(all_.runtime().executor(home_),
-                      [self = shared_from_this()] { self->publish(self->all_.settings().in_flight); });
+    boost::asio::post(all_.runtime().executor(home_), [self = shared_from_this()] {
+      self->publish(self->all_.settings().in_flight);
+    });
   }
 
 private:
@@ -137,9 +138,9 @@ private:
   fleet &all_;
   load_message load_;
   std::size_t slots_;
-  std::vector<std::vector<std::size_t>> got_;      // per lane and slot: members that have it
-  std::vector<std::atomic<std::size_t>> missing_;  // per slot: lanes that do not have it whole
-  std::size_t lanes_ = 0;                          // with members
+  std::vector<std::vector<std::size_t>> got_;     // per lane and slot: members that have it
+  std::vector<std::atomic<std::size_t>> missing_; // per slot: lanes that do not have it whole
+  std::size_t lanes_ = 0;                         // with members
   std::atomic<std::size_t> seen_{0};
   chorus::session publisher_;
   unsigned home_ = 0;

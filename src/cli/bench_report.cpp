@@ -30,9 +30,9 @@ figures derive(const bench_settings &s, const bench_report &r) {
       f.cpu_per_message = *r.server_cpu * 1e6 / messages;
   }
   if (r.server_memory && r.server_memory_before)
-    f.memory_per_connection = (static_cast<double>(*r.server_memory) -
-                               static_cast<double>(*r.server_memory_before)) /
-                              static_cast<double>(s.connections);
+    f.memory_per_connection =
+        (static_cast<double>(*r.server_memory) - static_cast<double>(*r.server_memory_before)) /
+        static_cast<double>(s.connections);
   return f;
 }
 
@@ -71,9 +71,8 @@ std::string to_table(const bench_settings &s, const bench_report &r) {
   line("load", s.mode + " at " + r.url + (r.own_server ? " (own server)" : ""));
   line("connections", fmt::format("{} on {} thread(s)", s.connections, s.threads));
   if (s.mode != "idle") {
-    line("messages",
-         fmt::format("{} of {} bytes, {} in flight{}", r.messages, s.size, s.in_flight,
-                     s.mode == "echo" ? " per connection" : ""));
+    line("messages", fmt::format("{} of {} bytes, {} in flight{}", r.messages, s.size, s.in_flight,
+                                 s.mode == "echo" ? " per connection" : ""));
     line("rate", fmt::format("{:.0f} {}/s", f.rate, s.mode == "echo" ? "messages" : "deliveries"));
     if (s.mode == "broadcast")
       line("broadcasts",
@@ -90,9 +89,9 @@ std::string to_table(const bench_settings &s, const bench_report &r) {
   else if (f.cpu_percent)
     line("server CPU", fmt::format("{:.1f}% of a core", *f.cpu_percent));
   if (f.memory_per_connection)
-    line("server memory", fmt::format("{:.0f} bytes per connection, {:.1f} MiB in all",
-                                      *f.memory_per_connection,
-                                      static_cast<double>(*r.server_memory) / (1 << 20)));
+    line("server memory",
+         fmt::format("{:.0f} bytes per connection, {:.1f} MiB in all", *f.memory_per_connection,
+                     static_cast<double>(*r.server_memory) / (1 << 20)));
   if (s.mode != "idle")
     line("client CPU", fmt::format("{:.3f} us per message", f.client_cpu_per_message));
   else
@@ -123,8 +122,8 @@ std::string to_json(const bench_settings &s, const bench_report &r) {
       R"("mb_per_s":{:.3f},"latency_us":{},"server":{},"client_cpu_us_per_message":{:.3f},)"
       R"("client_memory_per_connection":{:.0f},"errors":{}}})"
       "\n",
-      json_text(s.mode), json_text(r.url), r.own_server, s.connections, s.size, s.in_flight, s.threads,
-      s.compression, r.seconds, r.messages, f.rate, f.mb_per_s, latency, server,
+      json_text(s.mode), json_text(r.url), r.own_server, s.connections, s.size, s.in_flight,
+      s.threads, s.compression, r.seconds, r.messages, f.rate, f.mb_per_s, latency, server,
       f.client_cpu_per_message,
       static_cast<double>(r.client_memory_growth) / static_cast<double>(s.connections), r.errors);
 }

@@ -12,13 +12,13 @@ namespace cli {
 struct bench_report {
   std::string url;
   bool own_server = false;
-  double seconds = 0; // measured
+  double seconds = 0;         // measured
   std::uint64_t messages = 0; // received by the clients meanwhile
   std::uint64_t bytes = 0;
   std::uint64_t errors = 0;
   histogram latency;
-  double client_cpu = 0;            // seconds meanwhile
-  std::optional<double> server_cpu; // seconds meanwhile
+  double client_cpu = 0;                             // seconds meanwhile
+  std::optional<double> server_cpu;                  // seconds meanwhile
   std::optional<std::uint64_t> server_memory_before; // private bytes without connections
   std::optional<std::uint64_t> server_memory;        // and with them
   std::uint64_t client_memory_growth = 0;

@@ -2,7 +2,6 @@
 
 #include "conversation.hpp"
 #include "log.hpp"
-#include "serve.hpp"
 #include "values.hpp"
 
 #include <chorus/operators.hpp>
@@ -145,7 +144,8 @@ task<> connect_main(chorus::runtime &rt, const connect_settings &s, status &outc
 CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   auto *sub = app.add_subcommand(
       "connect", "Connect to URL: input lines become messages, messages become output lines");
-  sub->add_option("URL", s.url, "ws://, wss://, ws+unix://PATH:/TARGET, tcp://, tls:// or unix://PATH")
+  sub->add_option("URL", s.url,
+                  "ws://, wss://, ws+unix://PATH:/TARGET, tcp://, tls:// or unix://PATH")
       ->required();
   sub->add_option("--header", s.header_lines, "A header of the request, 'Name: value'; repeatable")
       ->allow_extra_args(false)
@@ -175,9 +175,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   add_duration(*sub, "--timeout", s.timeout,
                "Bound of connecting, and of waiting for the next message; 0: none");
   add_size(*sub, "--max-message", s.session.max_message, "Largest message taken from the peer");
-  add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of the outgoing queue")
-      ->each([&s](const std::string &) { s.queue_given = true; })
-      ->default_str("room for one message of --max-message, at least 1M");
+  add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of the outgoing queue");
   add_duration(*sub, "--ping-interval", s.session.heartbeat.ping_interval,
                "Ping a peer that was silent for this long; 0: never");
   add_duration(*sub, "--pong-wait", s.session.heartbeat.pong_wait,
@@ -191,8 +189,6 @@ status run_connect(const connect_settings &given) {
   auto settings = given;
   if (settings.insecure)
     settings.tls.verify = chorus::tls_verify::insecure_accept_any_certificate;
-  if (!settings.queue_given)
-    settings.session.queue_bytes = queue_for(settings.session.max_message);
   settings.session.close_timeout = shorter(settings.session.close_timeout, settings);
   start_log(settings.log_level);
   std::signal(SIGPIPE, SIG_IGN);

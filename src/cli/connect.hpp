@@ -26,7 +26,6 @@ struct connect_settings {
   std::uint64_t count = 0; // 0: no limit
   std::chrono::milliseconds timeout{0};
   chorus::session_options session{};
-  bool queue_given = false;
   std::string log_level = "warn";
 };
 

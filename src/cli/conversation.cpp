@@ -17,9 +17,10 @@ namespace cli {
 using chorus::task;
 
 void client_link::start_close(chorus::close_code code, std::string_view reason) {
-  runtime_.spawn([](std::shared_ptr<chorus::client> c, chorus::close_code with,
-                    std::string why) -> task<> { co_await c->close(with, why); }(
-                     client_, code, std::string(reason)));
+  runtime_.spawn(
+      [](std::shared_ptr<chorus::client> c, chorus::close_code with, std::string why) -> task<> {
+        co_await c->close(with, why);
+      }(client_, code, std::string(reason)));
 }
 
 conversation::conversation(const boost::asio::any_io_executor &ex, const connect_settings &settings)
@@ -104,7 +105,8 @@ task<status> conversation::run(std::unique_ptr<link> with) {
   input_.cancel();
   silence_.cancel();
   if (!co_await output_.finish())
-    fail(status::failed, std::string("writing to standard output: ") + std::strerror(output_.error()));
+    fail(status::failed,
+         std::string("writing to standard output: ") + std::strerror(output_.error()));
   co_return verdict(end);
 }
 
@@ -117,13 +119,7 @@ task<bool> conversation::take(chorus::message m) {
     close(chorus::close_code::going_away);
     co_return false;
   }
-  const auto size = m.size();
   const auto sent = co_await link_->send(std::move(m));
-  if (!sent && sent.error() == chorus::error::queue_full) {
-    fail(status::failed, "a message of " + std::to_string(size) +
-                             " bytes does not fit into the queue; raise --queue-bytes");
-    close(chorus::close_code::message_too_big);
-  }
   co_return sent.has_value();
 }
 
@@ -150,15 +146,8 @@ task<> conversation::pump() {
     while (const auto line = co_await input_.next()) {
       chorus::message m(kind, line->data(), line->size());
       const auto sent = co_await link_->send(std::move(m));
-      if (sent)
-        continue;
-      if (sent.error() == chorus::error::queue_full) {
-        fail(status::failed, "a line of " + std::to_string(line->size()) +
-                                 " bytes does not fit into the queue; raise --queue-bytes");
-        close();
-      }
-      // Otherwise the connection has ended, and `receive` says how.
-      co_return;
+      if (!sent)
+        co_return; // the connection has ended, and `receive` says how
     }
   } catch (const boost::system::system_error &e) {
     fail(status::failed, "reading standard input: " + e.code().message());
@@ -183,8 +172,8 @@ task<> conversation::watch_clock() {
     if (ec || closing_ || over_)
       co_return;
   }
-  fail(status::timeout, "no message for " + to_text(settings_.timeout) +
-                            "; --timeout sets how long to wait");
+  fail(status::timeout,
+       "no message for " + to_text(settings_.timeout) + "; --timeout sets how long to wait");
   close(chorus::close_code::going_away, "no message in time");
 }
 

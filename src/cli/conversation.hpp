@@ -47,8 +47,8 @@ private:
   std::chrono::steady_clock::time_point last_message_{};
   std::uint64_t taken_ = 0;
   bool stopped_ = false;
-  bool closing_ = false; // by this side
-  bool over_ = false;    // the link has ended
+  bool closing_ = false;       // by this side
+  bool over_ = false;          // the link has ended
   status failed_ = status::ok; // by this side, with `sentence_`
   std::string sentence_;
 };

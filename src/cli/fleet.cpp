@@ -109,8 +109,8 @@ void fleet::ended(const chorus::failure &f) {
 }
 
 std::uint64_t now_ns() noexcept {
-  return static_cast<std::uint64_t>(
-      std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
+                                    std::chrono::nanoseconds(1));
 }
 
 // Filler that a compressor neither folds to nothing nor fails on: words from a small generator.

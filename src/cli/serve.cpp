@@ -32,12 +32,8 @@ task<> echo(chorus::session s, chorus::request) {
       const auto &m = (*batch)[i];
       if (m.size() < worth_sharing && s.try_send(m))
         continue;
-      const auto sent = co_await s.send(batch->take(i));
-      if (sent)
-        continue;
-      if (sent.error() == chorus::error::queue_full)
-        s.start_close(chorus::close_code::message_too_big, "the message exceeds --queue-bytes");
-      co_return;
+      if (!co_await s.send(batch->take(i)) && !s.is_open())
+        co_return;
     }
   }
 }
@@ -50,9 +46,7 @@ task<> broadcast(chorus::room everyone, chorus::session s) {
     seat->publish(std::move(*m));
 }
 
-task<chorus::response> page(chorus::request) {
-  co_return chorus::response(std::string(page_text));
-}
+task<chorus::response> page(chorus::request) { co_return chorus::response(std::string(page_text)); }
 
 task<> serve(const serve_settings &settings, chorus::server &srv, status &outcome) {
   // Registered before the ready line: who waits for that line may signal at once.
@@ -81,16 +75,13 @@ task<> serve(const serve_settings &settings, chorus::server &srv, status &outcom
 
 } // namespace
 
-std::size_t queue_for(std::size_t max_message) noexcept {
-  return std::max(std::size_t{1} << 20, max_message + (std::size_t{64} << 10));
-}
-
 CLI::App *add_serve(CLI::App &app, serve_settings &s) {
-  auto *sub = app.add_subcommand(
-      "serve", "Serve /echo, /broadcast and a page at / until SIGTERM or SIGINT");
+  auto *sub = app.add_subcommand("serve",
+                                 "Serve /echo, /broadcast and a page at / until SIGTERM or SIGINT");
   sub->add_option("--listen", s.listen, "Address: HOST:PORT (port 0: any free one) or unix:PATH")
       ->capture_default_str();
-  sub->add_option("--threads", s.threads, "Threads, each with connections of its own; 0: one per core")
+  sub->add_option("--threads", s.threads,
+                  "Threads, each with connections of its own; 0: one per core")
       ->check(CLI::Range(0U, 1024U))
       ->capture_default_str();
   auto *cert = sub->add_option("--tls-cert", s.tls_cert, "Certificate chain (PEM): serve wss");
@@ -106,9 +97,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
                "Give up a peer that was silent for this long; 0: never");
   add_overflow(*sub, "--overflow", s.session.on_overflow,
                "When a peer's queue is full: close, drop_oldest, drop_newest, latest, wait");
-  add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of each peer's outgoing queue")
-      ->each([&s](const std::string &) { s.queue_given = true; })
-      ->default_str("room for one message of --max-message, at least 1M");
+  add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of each peer's outgoing queue");
   add_switch(*sub, "--compression", s.session.compression.enabled, "permessage-deflate");
   add_log_level(*sub, s.log_level);
   return sub;
@@ -116,8 +105,6 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
 
 status run_serve(const serve_settings &given) {
   auto settings = given;
-  if (!settings.queue_given)
-    settings.session.queue_bytes = queue_for(settings.session.max_message);
   start_log(settings.log_level);
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);

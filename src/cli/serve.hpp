@@ -17,12 +17,8 @@ struct serve_settings {
   std::string tls_key;
   std::size_t max_connections = 100'000;
   chorus::session_options session{};
-  bool queue_given = false;
   std::string log_level = "info";
 };
-
-// What both ends need so that one message of the largest allowed size fits into an empty queue.
-std::size_t queue_for(std::size_t max_message) noexcept;
 
 CLI::App *add_serve(CLI::App &app, serve_settings &settings);
 status run_serve(const serve_settings &settings);

@@ -95,7 +95,8 @@ CLI::Option *add_duration(CLI::App &app, const std::string &name, milliseconds &
           [&into, name](const std::string &text) {
             const auto value = parse_duration(text);
             if (!value)
-              throw CLI::ValidationError(name, "'" + text + "' is no duration; say 500ms, 30s, 2m or 0");
+              throw CLI::ValidationError(name,
+                                         "'" + text + "' is no duration; say 500ms, 30s, 2m or 0");
             into = *value;
           },
           help)
@@ -111,7 +112,8 @@ CLI::Option *add_size(CLI::App &app, const std::string &name, std::size_t &into,
           [&into, name](const std::string &text) {
             const auto value = parse_size(text);
             if (!value)
-              throw CLI::ValidationError(name, "'" + text + "' is no size; say 1000, 64k, 1M or 16MiB");
+              throw CLI::ValidationError(name,
+                                         "'" + text + "' is no size; say 1000, 64k, 1M or 16MiB");
             into = *value;
           },
           help)
@@ -119,7 +121,8 @@ CLI::Option *add_size(CLI::App &app, const std::string &name, std::size_t &into,
       ->default_str(to_text(into));
 }
 
-CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into, const std::string &help) {
+CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into,
+                        const std::string &help) {
   return app
       .add_option_function<std::string>(
           name,

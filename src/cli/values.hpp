@@ -26,7 +26,8 @@ CLI::Option *add_duration(CLI::App &app, const std::string &name, std::chrono::m
                           const std::string &help);
 CLI::Option *add_size(CLI::App &app, const std::string &name, std::size_t &into,
                       const std::string &help);
-CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into, const std::string &help);
+CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into,
+                        const std::string &help);
 CLI::Option *add_overflow(CLI::App &app, const std::string &name, chorus::overflow &into,
                           const std::string &help);
 
