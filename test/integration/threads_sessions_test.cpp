@@ -97,8 +97,8 @@ task<void> sleep_briefly(std::chrono::microseconds d) {
 } // namespace
 
 BOOST_AUTO_TEST_CASE(every_verb_works_from_a_foreign_context) {
+  foreign_context foreign; // outlives the threads that post to it
   running_runtime r(2);
-  foreign_context foreign;
   auto pair = wait_for(r.at(0).executor(), make_pair_on(r.at(0), r.at(1)));
   asio::co_spawn(r.at(0).executor(), echo(pair.server), [](std::exception_ptr, int) {});
   const auto ok = wait_for(foreign.io().get_executor(), [](session s) -> task<bool> {
@@ -133,8 +133,8 @@ BOOST_AUTO_TEST_CASE(every_verb_works_from_a_foreign_context) {
 
 // Bare threads, coroutines of a foreign context and of both shards, all at once on one session.
 BOOST_AUTO_TEST_CASE(senders_on_every_kind_of_thread) {
+  foreign_context foreign; // outlives the threads that post to it
   running_runtime r(2);
-  foreign_context foreign;
   auto pair = wait_for(r.at(0).executor(), make_pair_on(r.at(0), r.at(1)));
   constexpr int each = 300;
   constexpr int threads = 3;
@@ -189,8 +189,8 @@ BOOST_AUTO_TEST_CASE(senders_on_every_kind_of_thread) {
 }
 
 BOOST_AUTO_TEST_CASE(cancelling_from_a_foreign_thread) {
+  foreign_context foreign; // outlives the threads that post to it
   running_runtime r(2);
-  foreign_context foreign;
   auto pair = wait_for(r.at(0).executor(), make_pair_on(r.at(0), r.at(1)));
   const auto ok = wait_for(foreign.io().get_executor(), [](session s) -> task<bool> {
     for (int i = 0; i < 500; ++i) {
@@ -229,8 +229,8 @@ BOOST_AUTO_TEST_CASE(cancelling_from_a_foreign_thread) {
 
 // The message is taken on the session's thread and the timer wins on the other: it is not lost.
 BOOST_AUTO_TEST_CASE(cancelled_receives_from_a_foreign_thread_lose_nothing) {
-  running_runtime r(1);
   foreign_context foreign;
+  running_runtime r(1);
   auto pair = wait_for(r.at(0).executor(), make_pair_on(r.at(0), r.at(0)));
   constexpr int count = 3000;
   asio::co_spawn(

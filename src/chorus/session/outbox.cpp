@@ -107,6 +107,10 @@ outbox::queued outbox::make_queued(const message &m) {
 }
 
 void outbox::push(queued q) {
+  if (q.total() == 0 && !q.plain) { // an empty chunk of a raw stream leaves no trace on the wire
+    finish(q);
+    return;
+  }
   queued_bytes_ += q.total();
   if (q.is_message)
     ++queued_messages_;

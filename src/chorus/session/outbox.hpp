@@ -68,7 +68,10 @@ public:
     encoder_.append(to, kind, payload);
   }
   overflow policy() const noexcept { return policy_; }
-  bool empty() const noexcept { return queued_bytes_ == 0 && !control_pending(); }
+  // An empty message that is still to be compressed has no bytes yet.
+  bool empty() const noexcept {
+    return queued_bytes_ == 0 && queued_messages_ == 0 && !control_pending();
+  }
   bool blocked() const noexcept { return blocked_; }
   // Nothing waits, so that a run of shared frames may be written directly.
   bool idle() const noexcept { return empty() && !blocked_; }

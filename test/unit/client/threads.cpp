@@ -1,4 +1,4 @@
-// One client, many threads.
+// One client, many threads. Boost.Test's checks are for one thread only: the others count.
 
 #include "scripted.hpp"
 
@@ -30,12 +30,12 @@ private:
   std::thread thread_;
 };
 
-task<> send_many(client &c, int who, int count, std::atomic<int> &done) {
+task<> send_many(client &c, int who, int count, std::atomic<int> &sent) {
   for (int i = 0; i < count; ++i) {
     const auto r = co_await c.send(std::to_string(who) + " " + std::to_string(i));
-    BOOST_REQUIRE(r.has_value());
+    if (r)
+      ++sent;
   }
-  ++done;
 }
 
 } // namespace
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(senders_on_foreign_threads_keep_their_own_order) {
     BOOST_TEST((co_await closing.get()).has_value());
   }(w, c, done, threads));
   threads.clear();
-  BOOST_TEST(done == senders);
+  BOOST_TEST(done == senders * count);
   BOOST_TEST(c->stats().messages_sent == static_cast<std::uint64_t>(senders * count));
 }
 
@@ -83,14 +83,14 @@ BOOST_AUTO_TEST_CASE(a_receiver_on_a_foreign_thread_loses_nothing_to_its_timer) 
   world w(2);
   std::optional<client> c;
   std::unique_ptr<foreign_thread> thread;
-  std::atomic<bool> finished{false};
+  std::atomic<int> finished{0}; // or -1 at the first message that is not the one expected
   w.run([](world &here, std::optional<client> &slot, std::unique_ptr<foreign_thread> &other,
-           std::atomic<bool> &over) -> task<> {
+           std::atomic<int> &over) -> task<> {
     listener l(here);
     auto o = eager({l.url()});
     o.shard = 1;
     slot.emplace(here.rt, std::move(o));
-    other = std::make_unique<foreign_thread>([](client &from, std::atomic<bool> &flag) -> task<> {
+    other = std::make_unique<foreign_thread>([](client &from, std::atomic<int> &flag) -> task<> {
       const auto executor = co_await asio::this_coro::executor;
       int next = 0;
       while (next < count) {
@@ -106,11 +106,13 @@ BOOST_AUTO_TEST_CASE(a_receiver_on_a_foreign_thread_loses_nothing_to_its_timer) 
         } catch (const boost::system::system_error &) {
           continue;
         }
-        BOOST_REQUIRE(got.has_value());
-        BOOST_REQUIRE(got->text() == std::to_string(next));
+        if (!got || got->text() != std::to_string(next)) {
+          flag = -1;
+          co_return;
+        }
         ++next;
       }
-      flag = true;
+      flag = 1;
     }(*slot, over));
     auto p = co_await l.accept_open();
     asio::steady_timer pace(here.rt.executor());
@@ -122,13 +124,13 @@ BOOST_AUTO_TEST_CASE(a_receiver_on_a_foreign_thread_loses_nothing_to_its_timer) 
       pace.expires_after(std::chrono::microseconds(150));
       co_await pace.async_wait(asio::use_awaitable);
     }
-    while (!over) {
+    while (over == 0) {
       pace.expires_after(1ms);
       co_await pace.async_wait(asio::use_awaitable);
     }
   }(w, c, thread, finished));
   thread.reset();
-  BOOST_TEST(finished);
+  BOOST_TEST(finished == 1);
 }
 
 BOOST_AUTO_TEST_CASE(every_verb_from_foreign_threads_while_connections_come_and_go) {
