@@ -53,7 +53,8 @@ std::shared_ptr<shard> shard::make(unsigned index, duration tick, asio::io_conte
 }
 
 shard::shard(unsigned index, duration tick, asio::io_context *wrapped)
-    : index_(index), owned_(wrapped ? nullptr : std::make_unique<asio::io_context>(1)),
+    : index_(index), wrapped_(wrapped != nullptr),
+      owned_(wrapped ? nullptr : std::make_unique<asio::io_context>(1)),
       context_(wrapped ? wrapped : owned_.get()), executor_(context_->get_executor()),
       wheel_(tick, clock::now()), turn_time_(clock::now()) {
   auto &service = asio::use_service<registration>(*context_);
@@ -79,7 +80,10 @@ shard *shard::of(const asio::any_io_executor &ex) noexcept {
 bool shard::here() const noexcept {
   if (current_shard == this)
     return true;
-  return wrapped() && context_ && !stopped() && context_->get_executor().running_in_this_thread();
+  if (!wrapped_)
+    return false;
+  std::lock_guard lock(post_mutex_);
+  return !stopped_ && context_->get_executor().running_in_this_thread();
 }
 
 void shard::begin() {

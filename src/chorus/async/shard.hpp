@@ -63,7 +63,7 @@ public:
   ~shard();
 
   unsigned index() const noexcept { return index_; }
-  bool wrapped() const noexcept { return owned_ == nullptr; }
+  bool wrapped() const noexcept { return wrapped_; }
   boost::asio::io_context &context() noexcept { return *context_; }
   boost::asio::any_io_executor executor() noexcept { return executor_; }
 
@@ -169,6 +169,7 @@ private:
   struct waits; // the Asio objects, out of this header
 
   const unsigned index_;
+  const bool wrapped_;
   std::unique_ptr<boost::asio::io_context> owned_;
   boost::asio::io_context *context_;
   boost::asio::any_io_executor executor_;
@@ -186,7 +187,7 @@ private:
   unsigned depth_ = 0;
   buffer read_buffer_;
 
-  std::mutex post_mutex_;
+  mutable std::mutex post_mutex_; // guards the context against its end
   std::atomic<bool> stopped_{false};
 
   // Who ran the loop last, and whether somebody is in it: two threads are misuse.

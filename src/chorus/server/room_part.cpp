@@ -297,6 +297,7 @@ void room_part::deliver(session_core &core, run &r, std::size_t from) noexcept {
   if (whole && r.any_special)
     for (auto i = from; whole && i < r.frames.size(); ++i)
       whole = meant(core, r.extras[i].terms.get());
+  core.touch();
   core.flush_before_wait(); // its own earlier output goes first
   if (whole && core.out().idle() && core.can_send() && deliver_run(core, r, from, encoded))
     return;

@@ -44,7 +44,8 @@ struct server_options {
   // Origins besides the server's own from which browsers may connect: "https://example.org", or "*".
   // A request without an Origin header is not a browser's and is let in.
   std::vector<std::string> allowed_origins{};
-  // Told of every handler that ended by an exception, of accept errors and the like.
+  // Told of every handler and page that failed and of connections that could not be set up, on the
+  // thread of the shard where it happened; with several shards, from several threads at once.
   std::function<void(std::string_view what, const chorus::session *)> on_error{};
 };
 
@@ -80,6 +81,7 @@ public:
   server(const server &) = delete;
   server &operator=(const server &) = delete;
 
+  // A handler takes session and request by value: they are its coroutine's own then.
   // Sessions on paths that match: literal segments and {parameters}, one segment each; literal beats
   // parameter. Before `start` only (std::logic_error). A malformed or repeated pattern throws
   // std::invalid_argument.
@@ -91,8 +93,12 @@ public:
   // permission, unknown address) or tls_bad_configuration.
   task<result<>> start();
   // Stops in order: closes the listeners, answers unfinished handshakes with 503, flushes and closes
-  // every session with 1001, and at the deadline aborts what is left and cancels handlers. Always
-  // ends. Afterwards the server can't be started again.
+  // every session with 1001, and at the deadline aborts what is left and cancels handlers, which get
+  // up to a second more to end. Always ends, at the latest then; who has not ended by then is counted
+  // in the report and in stats(). Further calls wait for the first and may bring the deadline nearer.
+  // Cancelling stops waiting, not stopping. A handler of this server that calls it is itself waited
+  // for until the deadline, then cancelled; it still gets its report. Afterwards the server can't be
+  // started again.
   task<stop_report> stop(std::chrono::milliseconds deadline = std::chrono::seconds(10));
 
   // Of a started server: the real port (0 for unix sockets), "127.0.0.1:8080" and "ws://127.0.0.1:8080".

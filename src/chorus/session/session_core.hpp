@@ -119,6 +119,8 @@ public:
   transport::stream *carrier() noexcept { return carrier_.get(); }
   void after_write(outbox::status status) noexcept;
   void evict() noexcept;
+  // A message passed that did not go through `submit`: for the idle limit.
+  void touch() noexcept { last_message_ = home_->turn_time(); }
   void join(std::shared_ptr<fan_in> room) { rooms_.push_back(std::move(room)); }
   void part(const fan_in &room) noexcept;
 
