@@ -216,8 +216,19 @@ task<result<>> session::send(message m, send_options options) {
   return send_any(core_, std::move(m), std::string(options.key), options.time_to_live);
 }
 
+namespace {
+task<result<>> send_prepared(session s, prepared_message m) {
+  auto &core = *s.core();
+  if (core.home().here() && core.submit_encoded(m.storage(), m.frame()))
+    co_return result<>();
+  co_return co_await s.send(m.content());
+}
+} // namespace
+
 task<result<>> session::send(prepared_message m, send_options options) {
-  return send(m.content(), options);
+  if (!core_ || !options.key.empty() || options.time_to_live.count() != 0)
+    return send(m.content(), options);
+  return send_prepared(*this, std::move(m));
 }
 
 result<> session::try_send(message m, send_options options) {
@@ -253,6 +264,9 @@ result<> session::try_send(const message_view &m) {
 }
 
 result<> session::try_send(prepared_message m, send_options options) {
+  if (core_ && core_->home().here() && options.key.empty() && options.time_to_live.count() == 0 &&
+      core_->submit_encoded(m.storage(), m.frame()))
+    return {};
   return try_send(m.content(), options);
 }
 

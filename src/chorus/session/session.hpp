@@ -48,8 +48,8 @@ struct session_stats {
   std::chrono::nanoseconds last_round_trip{0}; // of the last answered ping; 0 before
 };
 
-// A message encoded once and sent to many: `send` and `publish` of it neither copy nor encode again
-// where the connection allows (an uncompressed server side).
+// A message encoded once and sent to many: `send` of it neither copies nor encodes again where the
+// connection allows (an uncompressed server side, no key, no time to live).
 class prepared_message {
 public:
   explicit prepared_message(message m);

@@ -136,6 +136,24 @@ bool session_core::submit_small(message_kind kind, std::span<const std::byte> pa
   return true;
 }
 
+bool session_core::submit_encoded(const buffer &owner, std::span<const std::byte> frame) {
+  if (out_.wire().format() != wire_format() || !send_waiters_.empty())
+    return false;
+  if (home_->pending_rooms != 0)
+    for (std::size_t i = 0; i < rooms_.size(); ++i)
+      rooms_[i]->catch_up(*this);
+  if (!out_.blocked() && !out_.fits(frame.size()))
+    flush();
+  std::unique_ptr<message_extras> none;
+  if (!can_send() || !out_.fits(frame.size()) ||
+      out_.offer_encoded(owner, frame, none) != admission::accepted)
+    return false;
+  touch();
+  if (!out_.blocked())
+    home_->flush_later(*this);
+  return true;
+}
+
 void session_core::flush_before_wait() noexcept {
   if (!out_.blocked() && !out_.empty())
     flush();

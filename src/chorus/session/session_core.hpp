@@ -103,6 +103,9 @@ public:
   admission submit(const message &m, std::unique_ptr<message_extras> &extras);
   // `submit` of a small message that is copied at once; false when it has to take the long way.
   bool submit_small(message_kind kind, std::span<const std::byte> payload);
+  // Takes a plain server-side frame by reference; false, and nothing is taken, when this connection
+  // needs another encoding or the message would have to wait.
+  bool submit_encoded(const buffer &owner, std::span<const std::byte> frame);
   bool has_send_waiters() const noexcept { return !send_waiters_.empty(); }
   void link(send_waiter &w) {
     w.linked = true;
