@@ -1,8 +1,9 @@
 #pragma once
-// A queue that owns no memory while it is empty and idle: what an idle connection holds many of.
+// A queue that is one pointer while it is empty: what an idle connection holds many of.
 
 #include <cstddef>
 #include <memory>
+#include <new>
 #include <utility>
 
 namespace chorus::detail {
@@ -17,80 +18,76 @@ public:
   }
   ~ring() { clear(); }
 
-  bool empty() const noexcept { return size_ == 0; }
-  std::size_t size() const noexcept { return size_; }
-  T &operator[](std::size_t i) noexcept { return slots_[(head_ + i) & (capacity_ - 1)].value; }
-  T &front() noexcept { return slots_[head_].value; }
-  T &back() noexcept { return (*this)[size_ - 1]; }
+  bool empty() const noexcept { return block_ == nullptr; }
+  std::size_t size() const noexcept { return block_ ? block_->size : 0; }
+  // These need an element.
+  T &operator[](std::size_t i) noexcept { return *slot(*block_, i); }
+  T &front() noexcept { return (*this)[0]; }
+  T &back() noexcept { return (*this)[block_->size - 1]; }
 
   void push_back(T value) {
     reserve_one();
-    ::new (static_cast<void *>(&slots_[(head_ + size_) & (capacity_ - 1)].value))
-        T(std::move(value));
-    ++size_;
+    std::construct_at(slot(*block_, block_->size), std::move(value));
+    ++block_->size;
   }
   void push_front(T value) {
     reserve_one();
-    head_ = (head_ + capacity_ - 1) & (capacity_ - 1);
-    ::new (static_cast<void *>(&slots_[head_].value)) T(std::move(value));
-    ++size_;
+    block_->head = (block_->head + block_->capacity - 1) & (block_->capacity - 1);
+    std::construct_at(slot(*block_, 0), std::move(value));
+    ++block_->size;
   }
   void pop_front() noexcept {
-    slots_[head_].value.~T();
-    head_ = (head_ + 1) & (capacity_ - 1);
-    if (--size_ == 0)
-      release();
+    std::destroy_at(slot(*block_, 0));
+    block_->head = (block_->head + 1) & (block_->capacity - 1);
+    --block_->size;
+    release_if_empty();
   }
   // Removes element `i`, keeping the order of the others. O(n).
   void erase(std::size_t i) noexcept {
-    for (; i + 1 < size_; ++i)
+    for (; i + 1 < block_->size; ++i)
       (*this)[i] = std::move((*this)[i + 1]);
-    (*this)[size_ - 1].~T();
-    if (--size_ == 0)
-      release();
+    std::destroy_at(slot(*block_, i));
+    --block_->size;
+    release_if_empty();
   }
   void clear() noexcept {
-    while (size_ != 0)
+    while (!empty())
       pop_front();
   }
-  void swap(ring &other) noexcept {
-    std::swap(slots_, other.slots_);
-    std::swap(capacity_, other.capacity_);
-    std::swap(head_, other.head_);
-    std::swap(size_, other.size_);
-  }
+  void swap(ring &other) noexcept { std::swap(block_, other.block_); }
 
 private:
-  union slot {
-    slot() noexcept {}
-    ~slot() {}
-    T value;
+  static_assert(alignof(T) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+
+  // Followed by its slots.
+  struct alignas(T) alignas(std::size_t) header {
+    std::size_t capacity; // a power of two
+    std::size_t head = 0;
+    std::size_t size = 0;
   };
 
-  void reserve_one() {
-    if (size_ < capacity_)
-      return;
-    const std::size_t larger = capacity_ ? capacity_ * 2 : 8;
-    std::unique_ptr<slot[]> fresh(new slot[larger]);
-    for (std::size_t i = 0; i < size_; ++i) {
-      T &from = (*this)[i];
-      ::new (static_cast<void *>(&fresh[i].value)) T(std::move(from));
-      from.~T();
-    }
-    slots_ = std::move(fresh);
-    capacity_ = larger;
-    head_ = 0;
+  static T *slot(header &b, std::size_t i) noexcept {
+    return reinterpret_cast<T *>(&b + 1) + ((b.head + i) & (b.capacity - 1));
   }
-  void release() noexcept {
-    head_ = 0;
-    slots_.reset();
-    capacity_ = 0;
+  void reserve_one() {
+    if (block_ && block_->size < block_->capacity)
+      return;
+    const std::size_t capacity = block_ ? block_->capacity * 2 : 8;
+    header *const larger =
+        ::new (::operator new(sizeof(header) + capacity * sizeof(T))) header{capacity};
+    for (; larger->size < size(); ++larger->size) {
+      T &from = (*this)[larger->size];
+      std::construct_at(slot(*larger, larger->size), std::move(from));
+      std::destroy_at(&from);
+    }
+    ::operator delete(std::exchange(block_, larger));
+  }
+  void release_if_empty() noexcept {
+    if (block_->size == 0)
+      ::operator delete(std::exchange(block_, nullptr));
   }
 
-  std::unique_ptr<slot[]> slots_;
-  std::size_t capacity_ = 0;
-  std::size_t head_ = 0;
-  std::size_t size_ = 0;
+  header *block_ = nullptr;
 };
 
 } // namespace chorus::detail
