@@ -11,89 +11,118 @@
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <boost/system/system_error.hpp>
 
-#include <memory>
-#include <optional>
+#include <cstddef>
+#include <new>
 #include <utility>
 
 namespace chorus::detail {
 
 class parked {
+  struct initiation {
+    parked *target;
+    template <class Handler> void operator()(Handler &&h) const {
+      target->hold(std::forward<Handler>(h));
+    }
+  };
+
 public:
   parked() noexcept = default;
   parked(const parked &) = delete;
   parked &operator=(const parked &) = delete;
   // Destroys the coroutine that waits.
-  ~parked() = default;
+  ~parked() { drop(); }
 
-  bool waiting() const noexcept { return handler_.has_value(); }
+  bool waiting() const noexcept { return actions_ != nullptr; }
 
-  // Waits until `wake` or cancellation. Completes without telling which.
-  task<> park() {
-    return boost::asio::async_initiate<const boost::asio::use_awaitable_t<>, void()>(
-        [this](handler h) {
-          auto slot = boost::asio::get_associated_cancellation_slot(h);
-          handler_.emplace(std::move(h));
-          if (slot.is_connected())
-            slot.assign([this](boost::asio::cancellation_type type) {
-              if (type != boost::asio::cancellation_type::none)
-                wake_later();
-            });
-        },
-        boost::asio::use_awaitable);
-  }
+  // Waits until `wake` or cancellation. Completes without telling which. An operation that is awaited
+  // as it is, so that waiting needs no coroutine frame of its own.
+  class operation {
+  public:
+    explicit operation(parked &p) noexcept : parked_(&p) {}
+    template <class Token>
+    auto operator()(Token &&token) const
+        -> decltype(boost::asio::async_initiate<Token, void()>(std::declval<initiation>(), token)) {
+      return boost::asio::async_initiate<Token, void()>(initiation{parked_}, token);
+    }
+
+  private:
+    parked *parked_;
+  };
+  operation park() noexcept { return operation(*this); }
 
   // Resumes the coroutine before returning, if it lives on `s`'s own executor; else soon. Either way
   // it does not wait any more. An exception that leaves the coroutine leaves the loop's `run()`.
   void wake_inline(shard &s) noexcept {
-    if (!handler_)
-      return;
-    auto h = take();
-    if (boost::asio::get_associated_executor(h) == s.executor()) {
-      clear_slot(h);
-      s.guard([&] { std::move(h)(); });
-    } else
-      resume_by_post(std::move(h));
+    if (actions_)
+      actions_->resume(*this, &s);
   }
   // Resumes the coroutine soon, never before returning.
   void wake_later() noexcept {
-    if (handler_)
-      resume_by_post(take());
+    if (actions_)
+      actions_->resume(*this, nullptr);
   }
   // Destroys the coroutine that waits.
   void drop() noexcept {
-    if (!handler_)
-      return;
-    auto gone = take();
-    clear_slot(gone);
+    if (actions_)
+      actions_->destroy(*this);
   }
 
 private:
-  using handler = boost::asio::async_result<boost::asio::use_awaitable_t<>, void()>::handler_type;
-
-  handler take() noexcept {
-    handler h = std::move(*handler_);
-    handler_.reset();
+  // What is known of the handler's type where it was put here.
+  struct actions {
+    void (*resume)(parked &, shard *inline_on) noexcept;
+    void (*destroy)(parked &) noexcept;
+  };
+  template <class Handler> void hold(Handler h) {
+    static_assert(sizeof(Handler) <= sizeof storage_ && alignof(Handler) <= alignof(void *));
+    auto slot = boost::asio::get_associated_cancellation_slot(h);
+    ::new (static_cast<void *>(storage_)) Handler(std::move(h));
+    actions_ = &actions_of<Handler>;
+    if (slot.is_connected())
+      slot.assign([this](boost::asio::cancellation_type type) {
+        if (type != boost::asio::cancellation_type::none)
+          wake_later();
+      });
+  }
+  template <class Handler> Handler take() noexcept {
+    auto *const held = std::launder(reinterpret_cast<Handler *>(storage_));
+    Handler h = std::move(*held);
+    held->~Handler();
+    actions_ = nullptr;
     return h;
   }
-  // Not while the slot's own function runs: it would destroy that function under its feet.
-  static void clear_slot(handler &h) noexcept {
-    auto slot = boost::asio::get_associated_cancellation_slot(h);
-    if (slot.is_connected())
-      slot.clear();
-  }
-  static void resume_by_post(handler h) noexcept {
+  template <class Handler> static void resume(parked &p, shard *inline_on) noexcept {
+    auto h = p.take<Handler>();
     auto executor = boost::asio::get_associated_executor(h);
+    if (inline_on && executor == inline_on->executor()) {
+      clear_slot(h);
+      inline_on->guard([&] { std::move(h)(); });
+      return;
+    }
     boost::asio::post(executor, [h = std::move(h)]() mutable {
       clear_slot(h);
       std::move(h)();
     });
   }
+  template <class Handler> static void destroy(parked &p) noexcept {
+    auto gone = p.take<Handler>();
+    clear_slot(gone);
+  }
+  // Not while the slot's own function runs: it would destroy that function under its feet.
+  template <class Handler> static void clear_slot(Handler &h) noexcept {
+    auto slot = boost::asio::get_associated_cancellation_slot(h);
+    if (slot.is_connected())
+      slot.clear();
+  }
 
-  std::optional<handler> handler_;
+  template <class Handler>
+  static constexpr actions actions_of{&parked::resume<Handler>, &parked::destroy<Handler>};
+
+  alignas(void *) std::byte storage_[sizeof(void *)]; // the handler, which is one pointer
+  const actions *actions_ = nullptr;
 };
 
 // True when the calling coroutine was cancelled. Throws operation_aborted instead, when that is what
