@@ -32,7 +32,7 @@ task<result<session>> open_session(std::shared_ptr<shard> home,
   setup.carrier = *std::move(dialled);
   setup.side = protocol::role::client;
   setup.websocket = where.is_websocket();
-  setup.options = plan->session;
+  setup.options = {plan, &plan->session};
   setup.close_when_unowned = plan->close_when_unowned;
   upgrade_answer agreed;
   if (setup.websocket) {

@@ -267,12 +267,12 @@ task<> visitor::upgrade(http_head head) {
   }
 
   session_setup made;
-  made.options = setup_.options.session;
+  made.options = {owner_.setup(), &setup_.options.session};
   made.subprotocol = choose_subprotocol(setup_.options.subprotocols, check.subprotocols);
   std::string extensions;
-  if (made.options.compression.enabled)
+  if (made.options->compression.enabled)
     made.compression =
-        protocol::accept_offer(check.extensions, made.options.compression, extensions);
+        protocol::accept_offer(check.extensions, made.options->compression, extensions);
   if (!co_await write(write_switching(check.key, made.subprotocol, extensions))) {
     failed();
     co_return;

@@ -68,8 +68,7 @@ struct outbox::round {
 };
 
 outbox::outbox(encoder e, const session_options &options)
-    : encoder_(std::move(e)), policy_(options.on_overflow), bound_bytes_(options.queue_bytes),
-      bound_messages_(options.queue_messages) {}
+    : encoder_(std::move(e)), options_(&options) {}
 
 outbox::~outbox() = default;
 
@@ -122,7 +121,7 @@ void outbox::push(queued q) {
 // Room for one more of `size` bytes by dropping the oldest that may be dropped.
 bool outbox::make_room(std::size_t size) {
   const auto staying = cork_bytes_ + (begun_ ? begun_->total() - begun_offset_ : 0);
-  if (staying != 0 && staying + size > bound_bytes_)
+  if (staying != 0 && staying + size > options_->queue_bytes)
     return false; // and the others are not dropped in vain
   for (std::size_t i = 0; !fits(size) && i < queue_.size();) {
     if (queue_[i].pinned || !queue_[i].is_message)
@@ -175,7 +174,7 @@ bool outbox::replace_by_key(queued &q) {
       has_expiry_ = true;
     old = std::move(q);
     // It may have grown: the bound holds for the queue as a whole.
-    for (std::size_t k = 0; queued_bytes_ > bound_bytes_ && k < queue_.size();) {
+    for (std::size_t k = 0; queued_bytes_ > options_->queue_bytes && k < queue_.size();) {
       if (k == i || queue_[k].pinned || !queue_[k].is_message) {
         ++k;
         continue;
@@ -199,7 +198,7 @@ admission outbox::when_full(std::size_t size, std::unique_ptr<message_extras> &e
       messages_dropped += 1;
     return how;
   };
-  switch (policy_) {
+  switch (options_->on_overflow) {
   case overflow::wait:
     return admission::must_wait;
   case overflow::close:
@@ -237,7 +236,7 @@ bool outbox::cork(message_kind kind, std::span<const std::byte> payload) {
 
 admission outbox::offer(const message &m, std::unique_ptr<message_extras> &extras) {
   const std::size_t size = m.size() + protocol::max_header_size;
-  if (policy_ == overflow::latest && extras && !extras->key.empty()) {
+  if (options_->on_overflow == overflow::latest && extras && !extras->key.empty()) {
     auto q = make_queued(m);
     q.extras = std::move(extras);
     if (replace_by_key(q))
@@ -265,7 +264,7 @@ admission outbox::offer_encoded(buffer owner, std::span<const std::byte> frame,
   q.owner = std::move(owner);
   q.data = frame.data();
   q.size = frame.size();
-  if (policy_ == overflow::latest && extras && !extras->key.empty()) {
+  if (options_->on_overflow == overflow::latest && extras && !extras->key.empty()) {
     q.extras = std::move(extras);
     if (replace_by_key(q))
       return admission::accepted;

@@ -57,6 +57,7 @@ public:
   // The cork is flushed when it has grown to this.
   static constexpr std::size_t cork_limit = 64 * 1024;
 
+  // `options` outlive the outbox.
   outbox(encoder e, const session_options &options);
   outbox(const outbox &) = delete;
   outbox &operator=(const outbox &) = delete;
@@ -67,7 +68,7 @@ public:
   void encode(byte_buffer &to, message_kind kind, std::span<const std::byte> payload) {
     encoder_.append(to, kind, payload);
   }
-  overflow policy() const noexcept { return policy_; }
+  overflow policy() const noexcept { return options_->on_overflow; }
   // An empty message that is still to be compressed has no bytes yet.
   bool empty() const noexcept {
     return queued_bytes_ == 0 && queued_messages_ == 0 && !control_pending();
@@ -80,8 +81,9 @@ public:
   std::size_t queued_bytes() const noexcept { return queued_bytes_; }
   std::size_t queued_messages() const noexcept { return queued_messages_; }
   bool fits(std::size_t size) const noexcept {
-    return queued_bytes_ == 0 || (queued_bytes_ + size <= bound_bytes_ &&
-                                  (bound_messages_ == 0 || queued_messages_ < bound_messages_));
+    return queued_bytes_ == 0 ||
+           (queued_bytes_ + size <= options_->queue_bytes &&
+            (options_->queue_messages == 0 || queued_messages_ < options_->queue_messages));
   }
 
   // The common case of `offer`: copies a small message into the cork. False, and nothing is taken,
@@ -174,9 +176,7 @@ private:
   bool consume(round &r, std::size_t written);
 
   encoder encoder_;
-  overflow policy_;
-  std::size_t bound_bytes_;
-  std::size_t bound_messages_;
+  const session_options *options_;
   counter queued_bytes_;    // begun, cork and queue; control frames aside
   counter queued_messages_; // cork and queue
   std::size_t cork_bytes_ = 0;

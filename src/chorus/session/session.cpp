@@ -44,61 +44,66 @@ failure no_session() {
   return failure(error::not_open, stage::none, "this handle names no session");
 }
 
-// Releases the claim of a receiving coroutine, however it ends.
-struct receive_claim {
-  explicit receive_claim(session_core &c) noexcept : core(c), mine(c.claim_receiver()) {}
+// The claim of a receiving coroutine, released however it ends. Made on the session's thread only.
+class receive_claim {
+public:
+  explicit receive_claim(session_core &c) noexcept
+      : core_(c.home().here() && c.claim_receiver() ? &c : nullptr) {}
   ~receive_claim() {
-    if (mine)
-      core.release_receiver();
+    if (core_)
+      core_->release_receiver();
   }
   receive_claim(const receive_claim &) = delete;
   receive_claim &operator=(const receive_claim &) = delete;
-  session_core &core;
-  const bool mine;
+  explicit operator bool() const noexcept { return core_ != nullptr; }
+
+private:
+  session_core *core_;
 };
 
-// `Take` moves what there is into the value and says whether there was anything. Nothing suspends
-// between that and the return, so a cancelled receive has taken nothing.
-template <class T, bool Batch> task<result<T>> receive_from(core_ptr core) {
-  if (!core->home().here()) {
-    auto there = receive_from<T, Batch>(core);
-    auto got = co_await detail::on_shard<result<T>>(core->home_ptr(), std::move(there));
-    if (auto state = co_await boost::asio::this_coro::cancellation_state;
-        got && state.cancelled() != boost::asio::cancellation_type::none) {
-      // Taken on the session's thread while the caller was cancelled on its own.
-      core->home().post([core, taken = std::move(*got)]() mutable { core->give_back(taken); });
-      co_await detail::was_cancelled();
-      co_return failure(error::cancelled);
-    }
-    co_return got;
+template <class T> task<result<T>> receive_from(core_ptr core);
+
+// What is not a receive on the session's own thread by a coroutine that goes on.
+template <class T> task<result<T>> receive_aside(core_ptr core, bool claimed) {
+  if (claimed) {
+    co_await detail::was_cancelled(); // throws, unless the coroutine asked not to
+    co_return failure(error::cancelled);
   }
-  receive_claim claim(*core);
-  if (!claim.mine)
+  if (core->home().here())
     co_return failure(error::busy);
-  core->want_batch(Batch);
-  for (;;) {
+  auto there = receive_from<T>(core);
+  auto got = co_await detail::on_shard<result<T>>(core->home_ptr(), std::move(there));
+  if (auto state = co_await boost::asio::this_coro::cancellation_state;
+      got && state.cancelled() != boost::asio::cancellation_type::none) {
+    // Taken on the session's thread while the caller was cancelled on its own.
+    core->home().post([core, taken = std::move(*got)]() mutable { core->give_back(taken); });
+    co_await detail::was_cancelled();
+    co_return failure(error::cancelled);
+  }
+  co_return got;
+}
+
+// Nothing suspends between taking and returning, so a cancelled receive has taken nothing. Idle
+// connections wait in this frame: whatever has its place here, each of them pays for.
+template <class T> task<result<T>> receive_from(core_ptr core) {
+  receive_claim claim(*core);
+  if (claim)
+    core->want_batch(std::is_same_v<T, message_batch>);
+  while (claim) {
     if (auto state = co_await boost::asio::this_coro::cancellation_state;
-        state.cancelled() != boost::asio::cancellation_type::none) {
-      co_await detail::was_cancelled(); // throws, unless the coroutine asked not to
-      co_return failure(error::cancelled);
-    }
-    T value;
-    bool taken;
-    if constexpr (Batch)
-      taken = core->take_batch(value);
-    else
-      taken = core->take(value);
-    if (taken)
-      co_return value;
+        state.cancelled() != boost::asio::cancellation_type::none)
+      break;
+    if (core->ready<T>())
+      co_return core->take<T>();
     if (core->ended()) {
       core->acknowledge_end();
       co_return core->why_ended();
     }
     core->flush_before_wait();
-    if (core->ended())
-      continue;
-    co_await core->receiver().park();
+    if (!core->ended())
+      co_await core->receiver().park();
   }
+  co_return co_await receive_aside<T>(core, static_cast<bool>(claim));
 }
 
 std::unique_ptr<detail::message_extras> extras_of(const session_core &core, std::string_view key,
@@ -199,13 +204,13 @@ prepared_message::prepared_message(message m) : content_(std::move(m)) {
 task<result<message>> session::receive() {
   if (!core_)
     return failed<message>(no_session());
-  return receive_from<message, false>(core_);
+  return receive_from<message>(core_);
 }
 
 task<result<message_batch>> session::receive_some() {
   if (!core_)
     return failed<message_batch>(no_session());
-  return receive_from<message_batch, true>(core_);
+  return receive_from<message_batch>(core_);
 }
 
 task<result<>> session::send(message m, send_options options) {

@@ -10,22 +10,22 @@ std::atomic<session_id> last_id{0};
 
 encoder make_encoder(const session_setup &setup) {
   if (!setup.websocket)
-    return encoder(setup.options.frame);
-  return encoder(setup.side, setup.compression, setup.options.compression);
+    return encoder(setup.options->frame);
+  return encoder(setup.side, setup.compression, setup.options->compression);
 }
 
 std::variant<protocol::reader, protocol::framed_reader> make_reader(const session_setup &setup) {
   if (!setup.websocket) {
     protocol::framed_reader_options options;
-    options.how = setup.options.frame;
-    options.max_message = setup.options.max_message;
-    options.check_utf8 = setup.options.check_utf8;
+    options.how = setup.options->frame;
+    options.max_message = setup.options->max_message;
+    options.check_utf8 = setup.options->check_utf8;
     return protocol::framed_reader(options);
   }
   protocol::reader_options options;
   options.side = setup.side;
-  options.max_message = setup.options.max_message;
-  options.check_utf8 = setup.options.check_utf8;
+  options.max_message = setup.options->max_message;
+  options.check_utf8 = setup.options->check_utf8;
   options.deflate = setup.compression ? &*setup.compression : nullptr;
   return protocol::reader(options);
 }
@@ -60,21 +60,25 @@ failure ended_with(error e, const std::string &address, std::string sentence,
 
 session_core::session_core(session_setup setup)
     : home_(setup.carrier->home().shared_from_this()), carrier_(std::move(setup.carrier)),
-      reader_(make_reader(setup)), out_(make_encoder(setup), setup.options), timer_(*this),
-      heartbeat_(setup.options.heartbeat), close_timeout_(setup.options.close_timeout),
-      inbox_bytes_bound_(setup.options.inbox_bytes),
-      inbox_messages_bound_(setup.options.inbox_messages), observer_(setup.observer),
+      options_(setup.options), reader_(make_reader(setup)),
+      out_(make_encoder(setup), *setup.options), timer_(*this), observer_(setup.observer),
       id_(++last_id), side_(setup.side), remote_(carrier_->remote_address()),
-      local_(carrier_->local_address()), subprotocol_(std::move(setup.subprotocol)) {}
+      local_(carrier_->local_address()) {
+  if (!setup.subprotocol.empty())
+    subprotocol_ = std::make_unique<const std::string>(std::move(setup.subprotocol));
+}
 
-session_core::~session_core() { home_->withdraw(*this); }
+session_core::~session_core() {
+  home_->withdraw(*this);
+  delete stop_.load(std::memory_order_acquire);
+}
 
 void session_core::open(std::span<const std::byte> received) {
   self_ = shared_from_this();
   home_->enroll(*this);
   opened_at_ = home_->now();
   last_received_ = last_message_ = opened_at_;
-  next_ping_ = opened_at_ + heartbeat_.ping_interval;
+  next_ping_ = opened_at_ + options_->heartbeat.ping_interval;
   state_.store(session_state::open, std::memory_order_release);
   carrier_->listen(this);
   interest_ = ready_read;
@@ -294,8 +298,7 @@ void session_core::start_close(close_code code, std::string_view reason) {
     return;
   }
   closing_ = true;
-  own_code_ = code;
-  own_reason_ = reason;
+  own_close_ = std::make_unique<failure>(closed_with(code, reason, false, remote_));
   state_.store(session_state::closing, std::memory_order_release);
   while (!send_waiters_.empty()) {
     auto &w = *send_waiters_.front();
@@ -313,6 +316,10 @@ void session_core::start_close(close_code code, std::string_view reason) {
     flush();
 }
 
+failure session_core::how_we_closed() const {
+  return own_close_ ? *own_close_ : closed_with(close_code::normal, {}, false, remote_);
+}
+
 void session_core::on_peer_close(close_code code, std::string_view reason) {
   close_received_ = true;
   if (!closing_) {
@@ -327,7 +334,7 @@ void session_core::on_peer_close(close_code code, std::string_view reason) {
     return;
   }
   if (!end_.code()) {
-    end_ = closed_with(own_code_, own_reason_, false, remote_);
+    end_ = how_we_closed();
     confirmed_.set(out_.messages_sent);
   }
   end_input(end_);
@@ -382,7 +389,7 @@ void session_core::on_input_end(transport::io_status status) noexcept {
       end_ = ended_with(error::lost, remote_,
                         "the peer ended the connection without a closing handshake");
     else
-      end_ = closed_with(closing_ ? own_code_ : close_code::no_status, {}, !closing_, remote_);
+      end_ = closing_ ? how_we_closed() : closed_with(close_code::no_status, {}, true, remote_);
   }
   const bool orderly = !failed && !websocket() && end_.code() == error::closed && !closing_;
   end_input(end_);
@@ -409,7 +416,7 @@ void session_core::end_input(failure why) noexcept {
 }
 
 void session_core::begin_close_deadline() {
-  close_deadline_ = home_->now() + close_timeout_;
+  close_deadline_ = home_->now() + options_->close_timeout;
   schedule_liveness();
 }
 
@@ -447,14 +454,10 @@ void session_core::finish() noexcept {
     room->on_member_gone(*this);
   out_.discard();
   unsent_.set(out_.unsent);
-  state_.store(session_state::closed, std::memory_order_release);
+  state_.store(session_state::closed, std::memory_order_seq_cst);
   wake_all();
-  std::stop_source *source = nullptr;
-  {
-    std::lock_guard lock(stop_mutex_);
-    source = stop_.get();
-  }
-  if (source)
+  // Either this sees the source of a concurrent `stop_token`, or that one sees `closed`.
+  if (auto *source = stop_.load(std::memory_order_seq_cst))
     source->request_stop();
   if (auto *observer = std::exchange(observer_, nullptr)) {
     const session handle(keep);
@@ -494,13 +497,15 @@ void session_core::orphaned() noexcept {
 }
 
 std::stop_token session_core::stop_token() {
-  std::lock_guard lock(stop_mutex_);
-  if (!stop_) {
-    stop_ = std::make_unique<std::stop_source>();
-    if (state() == session_state::closed)
-      stop_->request_stop();
+  auto *source = stop_.load(std::memory_order_acquire);
+  if (!source) {
+    auto fresh = std::make_unique<std::stop_source>();
+    if (stop_.compare_exchange_strong(source, fresh.get(), std::memory_order_seq_cst))
+      source = fresh.release();
   }
-  return stop_->get_token();
+  if (state_.load(std::memory_order_seq_cst) == session_state::closed)
+    source->request_stop();
+  return source->get_token();
 }
 
 session_stats session_core::stats() const {

@@ -70,7 +70,7 @@ public:
   failure end() const { return state() == session_state::closed ? end_ : failure(); }
   const std::string &remote_address() const noexcept { return remote_; }
   const std::string &local_address() const noexcept { return local_; }
-  const std::string &subprotocol() const noexcept { return subprotocol_; }
+  std::string subprotocol() const { return subprotocol_ ? *subprotocol_ : std::string(); }
   time_point opened_at() const noexcept { return opened_at_; }
   time_point closed_at() const noexcept { return closed_at_; }
   session_stats stats() const;
@@ -84,8 +84,9 @@ public:
       answer_close();
   }
   const failure &why_ended() const noexcept { return end_; }
-  bool take(message &out);
-  bool take_batch(message_batch &out);
+  // Whether there is a message or batch to take, and its taking. `T`: message or message_batch.
+  template <class T> bool ready();
+  template <class T> T take();
   // Puts back in front what a receive took and did not deliver.
   void give_back(message &m);
   void give_back(message_batch &batch);
@@ -179,6 +180,7 @@ private:
   void admit_waiters() noexcept;
   void end_input(failure why) noexcept;
   void finish() noexcept;
+  failure how_we_closed() const;
   void begin_close_deadline();
   void wake_all() noexcept;
 
@@ -195,6 +197,7 @@ private:
   // Hot.
   std::shared_ptr<shard> home_;
   std::unique_ptr<transport::stream> carrier_;
+  std::shared_ptr<const session_options> options_;
   input_reader reader_;
   std::span<std::byte> input_; // unparsed, of the present turn
   buffer input_owner_;         // holds `input_` when it is not the shard's buffer
@@ -231,8 +234,6 @@ private:
 
   // Liveness.
   liveness_timer timer_;
-  heartbeat_options heartbeat_;
-  std::chrono::milliseconds close_timeout_;
   time_point last_received_{};
   time_point last_message_{};
   time_point next_ping_{};
@@ -242,27 +243,28 @@ private:
   bool ping_under_way_ = false;
 
   // Cold.
-  std::size_t inbox_bytes_bound_;
-  std::size_t inbox_messages_bound_;
   counter messages_received_;
   counter bytes_received_;
   counter confirmed_;
   counter round_trip_ns_;
   counter unsent_;
-  close_code own_code_ = close_code::normal;
-  std::string own_reason_;
+  std::unique_ptr<failure> own_close_; // what the end will be called when this side began it
   session_observer *observer_ = nullptr;
   std::shared_ptr<session_core> self_; // while not closed
   session_id id_;
   protocol::role side_;
   std::string remote_;
   std::string local_;
-  std::string subprotocol_;
+  std::unique_ptr<const std::string> subprotocol_; // null: none
   time_point opened_at_{};
   time_point closed_at_{};
   failure end_;
-  std::mutex stop_mutex_;
-  std::unique_ptr<std::stop_source> stop_;
+  std::atomic<std::stop_source *> stop_{nullptr}; // owned; made when somebody asks
 };
+
+template <> bool session_core::ready<message>();
+template <> message session_core::take<message>();
+template <> bool session_core::ready<message_batch>();
+template <> message_batch session_core::take<message_batch>();
 
 } // namespace chorus::detail

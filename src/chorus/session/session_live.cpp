@@ -25,6 +25,7 @@ void session_core::check_liveness() noexcept {
   if (state() == session_state::closed)
     return;
   const auto now = home_->now();
+  const auto &heartbeat = options_->heartbeat;
   const auto gave_up = [&](error e, const char *sentence) {
     failure_detail detail;
     detail.where = stage::open;
@@ -36,21 +37,21 @@ void session_core::check_liveness() noexcept {
   if (now >= close_deadline_)
     return gave_up(error::aborted, "the peer did not finish the close in time; the connection was "
                                    "aborted");
-  if (heartbeat_.write_wait.count() != 0 && out_.blocked() &&
-      now >= out_.blocked_since() + heartbeat_.write_wait)
+  if (heartbeat.write_wait.count() != 0 && out_.blocked() &&
+      now >= out_.blocked_since() + heartbeat.write_wait)
     return gave_up(error::write_timeout, "timed out: the peer took no data within write wait");
   if (!closing_) {
     const bool reading = !stalled_;
-    if (heartbeat_.pong_wait.count() != 0 && websocket() && reading &&
-        now >= last_received_ + heartbeat_.pong_wait)
+    if (heartbeat.pong_wait.count() != 0 && websocket() && reading &&
+        now >= last_received_ + heartbeat.pong_wait)
       return gave_up(error::timed_out,
                      "timed out: nothing came from the peer within pong wait, pings included");
-    if (heartbeat_.idle_limit.count() != 0 && now >= last_message_ + heartbeat_.idle_limit) {
+    if (heartbeat.idle_limit.count() != 0 && now >= last_message_ + heartbeat.idle_limit) {
       start_close(close_code::going_away, "idle");
       return;
     }
-    if (heartbeat_.ping_interval.count() != 0 && now >= next_ping_) {
-      next_ping_ = now + heartbeat_.ping_interval;
+    if (heartbeat.ping_interval.count() != 0 && now >= next_ping_) {
+      next_ping_ = now + heartbeat.ping_interval;
       send_ping();
     }
   }
@@ -60,15 +61,16 @@ void session_core::check_liveness() noexcept {
 void session_core::schedule_liveness() noexcept {
   if (state() == session_state::closed)
     return;
+  const auto &heartbeat = options_->heartbeat;
   auto next = close_deadline_;
-  if (heartbeat_.write_wait.count() != 0 && out_.blocked())
-    next = std::min(next, out_.blocked_since() + heartbeat_.write_wait);
+  if (heartbeat.write_wait.count() != 0 && out_.blocked())
+    next = std::min(next, out_.blocked_since() + heartbeat.write_wait);
   if (!closing_) {
-    if (heartbeat_.pong_wait.count() != 0 && websocket())
-      next = std::min(next, (stalled_ ? home_->now() : last_received_) + heartbeat_.pong_wait);
-    if (heartbeat_.idle_limit.count() != 0)
-      next = std::min(next, last_message_ + heartbeat_.idle_limit);
-    if (heartbeat_.ping_interval.count() != 0 && websocket())
+    if (heartbeat.pong_wait.count() != 0 && websocket())
+      next = std::min(next, (stalled_ ? home_->now() : last_received_) + heartbeat.pong_wait);
+    if (heartbeat.idle_limit.count() != 0)
+      next = std::min(next, last_message_ + heartbeat.idle_limit);
+    if (heartbeat.ping_interval.count() != 0 && websocket())
       next = std::min(next, next_ping_);
   }
   if (next == time_point::max())

@@ -185,21 +185,25 @@ void session_core::take_current(message &out) {
     take_from(std::get<protocol::framed_reader>(reader_));
 }
 
-bool session_core::take(message &out) {
-  if (!inbox_.empty()) {
-    out = std::move(inbox_.front());
-    inbox_.pop_front();
-    inbox_bytes_ -= out.size();
-    if (stalled_ && inbox_bytes_ * 2 <= inbox_bytes_bound_ &&
-        inbox_.size() * 2 <= inbox_messages_bound_)
-      continue_later();
-    return true;
+template <> bool session_core::ready<message>() {
+  return !inbox_.empty() ||
+         (in_turn_ && turn_messages_ < turn_limit && (have_current_ || parse_next()));
+}
+
+template <> message session_core::take<message>() {
+  message m;
+  if (inbox_.empty()) {
+    ++turn_messages_;
+    take_current(m);
+    return m;
   }
-  if (!in_turn_ || turn_messages_ >= turn_limit || !(have_current_ || parse_next()))
-    return false;
-  ++turn_messages_;
-  take_current(out);
-  return true;
+  m = std::move(inbox_.front());
+  inbox_.pop_front();
+  inbox_bytes_ -= m.size();
+  if (stalled_ && inbox_bytes_ * 2 <= options_->inbox_bytes &&
+      inbox_.size() * 2 <= options_->inbox_messages)
+    continue_later();
+  return m;
 }
 
 void session_core::move_to_inbox() {
@@ -211,7 +215,7 @@ void session_core::move_to_inbox() {
 
 bool session_core::inbox_full() const noexcept {
   return !inbox_.empty() &&
-         (inbox_bytes_ >= inbox_bytes_bound_ || inbox_.size() >= inbox_messages_bound_);
+         (inbox_bytes_ >= options_->inbox_bytes || inbox_.size() >= options_->inbox_messages);
 }
 
 // Gives the unparsed rest an owner, so that the shard's buffer is free again.
@@ -347,14 +351,17 @@ void session_core::fill_batch() {
   }
 }
 
-bool session_core::take_batch(message_batch &out) {
+template <> bool session_core::ready<message_batch>() {
   if (!batch_ || batch_->empty())
     fill_batch();
-  const bool any = batch_ && !batch_->empty();
-  if (any)
-    out = std::move(*batch_);
+  if (!batch_->empty())
+    return true;
   batch_.reset();
-  return any;
+  return false;
+}
+
+template <> message_batch session_core::take<message_batch>() {
+  return std::move(*std::exchange(batch_, nullptr));
 }
 
 void session_core::give_back(message &m) {

@@ -25,7 +25,7 @@ struct session_setup {
   std::unique_ptr<transport::stream> carrier;
   protocol::role side = protocol::role::server;
   bool websocket = true; // else `options.frame` says how messages are framed
-  session_options options;
+  std::shared_ptr<const session_options> options;      // shared by many sessions
   std::optional<protocol::deflate_params> compression; // what was agreed
   std::string subprotocol;
   std::span<const std::byte> received;  // bytes read past the handshake; copied

@@ -440,7 +440,7 @@ BOOST_AUTO_TEST_CASE(the_last_handle_closes_an_unowned_session) {
     detail::session_setup setup;
     setup.carrier = std::move(a);
     setup.side = role::client;
-    setup.options = quiet();
+    setup.options = std::make_shared<const session_options>(quiet());
     setup.close_when_unowned = true;
     raw_peer peer(std::move(b), role::server);
     std::optional<session> s(detail::make_session(std::move(setup)));
@@ -495,7 +495,7 @@ BOOST_AUTO_TEST_CASE(the_observer_is_told_once) {
       auto [a, b] = socket_streams(home);
       detail::session_setup setup;
       setup.carrier = std::move(a);
-      setup.options = quiet();
+      setup.options = std::make_shared<const session_options>(quiet());
       setup.observer = &w;
       auto s = detail::make_session(std::move(setup));
       auto t = open(std::move(b), role::client, quiet());

@@ -168,7 +168,7 @@ inline session open(stream_ptr carrier, role side, const session_options &option
   detail::session_setup setup;
   setup.carrier = std::move(carrier);
   setup.side = side;
-  setup.options = options;
+  setup.options = std::make_shared<const session_options>(options);
   setup.compression = compression;
   return detail::make_session(std::move(setup));
 }
@@ -177,7 +177,7 @@ inline session open_framed(stream_ptr carrier, const session_options &options) {
   detail::session_setup setup;
   setup.carrier = std::move(carrier);
   setup.websocket = false;
-  setup.options = options;
+  setup.options = std::make_shared<const session_options>(options);
   return detail::make_session(std::move(setup));
 }
 

@@ -423,7 +423,7 @@ BOOST_AUTO_TEST_CASE(what_a_session_says_of_itself) {
     detail::session_setup setup;
     auto [a, b] = socket_streams(home);
     setup.carrier = std::move(a);
-    setup.options = quiet();
+    setup.options = std::make_shared<const session_options>(quiet());
     setup.subprotocol = "chat.v2";
     const auto first = wire({.op = 1, .payload = "early", .masked = true});
     setup.received = std::as_bytes(std::span(first));
