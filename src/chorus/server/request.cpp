@@ -32,14 +32,12 @@ request make_request(http_head head, route_match match, std::string remote) {
 
   const auto whole = data->head.target();
   const auto parts = split_target(whole);
-  data->query = parts.query;
-  data->path = parts.path;
   if (parts.query.empty() && whole.find('%') == whole.npos)
     return request(std::move(data));
 
   auto &decoded = *(data->decoded = std::make_unique<request_data::decoding>());
   decoded.text.reserve(whole.size()); // views into it must not move
-  data->path = decode_into(decoded.text, parts.path, false);
+  decoded.path = decode_into(decoded.text, parts.path, false);
   if (!parts.query.empty())
     decoded.query_fields.reserve(
         1 + static_cast<std::size_t>(std::count(parts.query.begin(), parts.query.end(), '&')));
@@ -68,10 +66,14 @@ std::string_view request::target() const noexcept {
   return data_ ? data_->head.target() : std::string_view();
 }
 
-std::string_view request::path() const noexcept { return data_ ? data_->path : std::string_view(); }
+std::string_view request::path() const noexcept {
+  if (!data_)
+    return {};
+  return data_->decoded ? data_->decoded->path : detail::split_target(data_->head.target()).path;
+}
 
 std::string_view request::query() const noexcept {
-  return data_ ? data_->query : std::string_view();
+  return data_ ? detail::split_target(data_->head.target()).query : std::string_view();
 }
 
 std::string_view request::param(std::string_view name) const noexcept {

@@ -24,11 +24,10 @@ struct request_data {
   http_head head;
   std::shared_ptr<const chorus::detail::route> target; // its parameters' names
   std::vector<std::string> values;                     // of the parameters
-  std::string_view path;                               // decoded
-  std::string_view query;                              // raw
   std::string remote;
 
   struct decoding {
+    std::string_view path;
     std::vector<field> query_fields;
     std::string text; // what `path` and the fields may point into
   };
