@@ -1,5 +1,7 @@
 #include <chorus/server/server_shard.hpp>
 
+#include <chorus/async/spawn.hpp>
+
 #include <chorus/server/http.hpp>
 #include <chorus/transport/socket_stream.hpp>
 
@@ -101,8 +103,6 @@ private:
 // One pointer: it is copied about in the frame that every running handler keeps.
 class handler_end {
 public:
-  using cancellation_slot_type = asio::cancellation_slot;
-
   explicit handler_end(live_session &live) noexcept : live_(&live) {}
   handler_end(handler_end &&other) noexcept : live_(std::exchange(other.live_, nullptr)) {}
   handler_end &operator=(handler_end &&) = delete;
@@ -110,7 +110,6 @@ public:
     if (live_)
       live_->runner->handler_ended(*live_, nullptr, true);
   }
-  cancellation_slot_type get_cancellation_slot() const noexcept { return live_->cancel.slot(); }
   void operator()(std::exception_ptr e) noexcept {
     auto &live = *std::exchange(live_, nullptr);
     live.runner->handler_ended(live, e, false);
@@ -246,7 +245,7 @@ void server_shard::begin_handler(const std::shared_ptr<live_session> &live,
   handler_end end(*live);
   try {
     auto work = live->target->on_session(live->handle, std::move(r));
-    asio::co_spawn(home_->executor(), std::move(work), std::move(end));
+    spawn_here(home_->executor(), std::move(work), live->cancel.slot(), std::move(end));
   } catch (...) {
     if (live->running) // thrown before it became a coroutine
       end(std::current_exception());
