@@ -55,6 +55,7 @@ std::vector<std::shared_ptr<const connect_plan>> make_plans(const client_options
     if (!plan)
       unusable(plan.error().message());
     (*plan)->close_when_unowned = false;
+    (*plan)->keep_unsent = true;
     plans.push_back(*std::move(plan));
   }
   return plans;

@@ -34,6 +34,7 @@ task<result<session>> open_session(std::shared_ptr<shard> home,
   setup.websocket = where.is_websocket();
   setup.options = {plan, &plan->session};
   setup.close_when_unowned = plan->close_when_unowned;
+  setup.keep_unsent = plan->keep_unsent;
   upgrade_answer agreed;
   if (setup.websocket) {
     auto upgraded = co_await upgrade(*setup.carrier, *plan);

@@ -21,6 +21,7 @@ struct connect_plan {
   std::chrono::milliseconds upgrade_timeout{0};
   std::size_t max_response_bytes = 0;
   bool close_when_unowned = true; // see session_setup
+  bool keep_unsent = false;       // see session_setup
 };
 
 // Fails with bad_url or bad_option.

@@ -117,8 +117,8 @@ public:
   status flush(transport::stream &to, time_point now);
 
   // The connection is over: nothing will be written any more. Sinks are told.
-  void discard() noexcept;
-  // After `discard`: the messages that were accepted and not begun, in order.
+  void discard(bool keep_unsent) noexcept;
+  // After `discard(true)`: the messages that were accepted and not begun, in order.
   std::vector<message> take_unsent();
 
   counter messages_sent;
@@ -162,6 +162,7 @@ private:
     return control_ && (control_->pong || control_->ping || control_->close);
   }
   control_frames &control();
+  static std::unique_ptr<byte_buffer> borrow_cork();
   queued make_queued(const message &m);
   void push(queued q);
   bool replace_by_key(queued &q);
@@ -170,6 +171,7 @@ private:
   void drop(std::size_t index);
   void settle(queued &q, write_outcome outcome) noexcept;
   void finish(queued &q) noexcept;
+  void forget_queue() noexcept;
   void split_cork(std::size_t written);
   void encode_control(byte_buffer &out);
   void collect(round &r, time_point now);

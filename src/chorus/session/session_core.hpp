@@ -217,6 +217,7 @@ private:
   bool write_shut_ = false;
   bool write_failed_ = false;
   bool close_when_unowned_ = false;
+  bool keep_unsent_ = false;
   std::uint16_t turn_messages_ = 0;
   unsigned interest_ = 0;
   parked receiver_;

@@ -385,24 +385,4 @@ void session_core::ignore_input() {
     continue_later();
 }
 
-void session_core::on_pong(std::span<const std::byte> payload) noexcept {
-  std::uint64_t number = 0;
-  if (!ping_under_way_ || payload.size() != sizeof number)
-    return;
-  std::memcpy(&number, payload.data(), sizeof number);
-  if (number != ping_number_)
-    return;
-  ping_under_way_ = false;
-  const auto round_trip = clock::now() - ping_sent_at_;
-  round_trip_ns_.set(static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(round_trip).count()));
-  confirmed_.set(out_.sent_before_ping);
-  for (; !ping_waiters_.empty(); ping_waiters_.pop_front()) {
-    auto &w = *ping_waiters_.front();
-    w.round_trip = round_trip;
-    w.done = true;
-    w.sleeper.wake_later();
-  }
-}
-
 } // namespace chorus::detail

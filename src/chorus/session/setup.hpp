@@ -32,14 +32,15 @@ struct session_setup {
   session_observer *observer = nullptr; // outlives the session or withdraws itself
   // The session closes (1000) when the last handle of it has gone.
   bool close_when_unowned = false;
+  bool keep_unsent = false; // for take_unsent
 };
 
 // On the carrier's shard. The session is open, reads, and keeps itself alive until it is closed.
 session make_session(session_setup setup);
 // From now on tells `observer` instead (null: nobody). On the session's shard.
 void set_observer(session &s, session_observer *observer) noexcept;
-// The messages that were accepted but not begun when the session ended, in order; empties it.
-// On the session's shard, after it has closed.
+// With keep_unsent: the messages that were accepted but not begun when the session ended, in order;
+// empties it. On the session's shard, after it has closed.
 std::vector<message> take_unsent(session &s);
 // Closes the way a handler's end does: flush, then `code`. Shared by server and client.
 shard &shard_of(const session &s) noexcept;

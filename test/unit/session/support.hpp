@@ -170,6 +170,7 @@ inline session open(stream_ptr carrier, role side, const session_options &option
   setup.side = side;
   setup.options = std::make_shared<const session_options>(options);
   setup.compression = compression;
+  setup.keep_unsent = true;
   return detail::make_session(std::move(setup));
 }
 
@@ -178,6 +179,7 @@ inline session open_framed(stream_ptr carrier, const session_options &options) {
   setup.carrier = std::move(carrier);
   setup.websocket = false;
   setup.options = std::make_shared<const session_options>(options);
+  setup.keep_unsent = true;
   return detail::make_session(std::move(setup));
 }
 

@@ -163,4 +163,25 @@ BOOST_AUTO_TEST_CASE(framed_streams_give_back_too) {
   });
 }
 
+// Only a client that sends them again asks for them: a handle to a dead session holds no queue.
+BOOST_AUTO_TEST_CASE(nothing_is_kept_unless_asked_for) {
+  run([](shard &home) -> task<> {
+    auto [a, b] = transport::make_memory_pair(home, home, {.capacity = 100});
+    detail::session_setup setup;
+    setup.carrier = std::move(a);
+    setup.options = std::make_shared<const session_options>(quiet());
+    auto s = detail::make_session(std::move(setup));
+    const auto large = binary(pattern(20'000));
+    for (int i = 0; i < 5; ++i)
+      BOOST_REQUIRE(s.try_send(large).has_value());
+    BOOST_CHECK(!large.storage().unique());
+    b.reset();
+    co_await s.wait_closed();
+    BOOST_CHECK(large.storage().unique());
+    BOOST_CHECK_EQUAL(s.stats().messages_unsent, 5u);
+    BOOST_CHECK_EQUAL(s.stats().queued_bytes, 0u);
+    BOOST_CHECK_EQUAL(s.stats().queued_messages, 0u);
+  });
+}
+
 BOOST_AUTO_TEST_SUITE_END()
