@@ -1,7 +1,9 @@
-// Decompression of anything stays within its limit; compression of anything comes back; parameters
-// of any header are negotiated to something in range, or not at all. The first byte chooses.
+// Decompression of anything stays within its limit and gives the same in parts; compression of
+// anything comes back; parameters of any header are negotiated to something in range, or not at all.
+// The first byte chooses.
 #include <chorus/protocol/deflate.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -24,8 +26,9 @@ void in_range(const protocol::deflate_params &p) {
 }
 
 void decompress(std::span<const std::byte> bytes, bool takeover, std::size_t limit) {
-  const protocol::deflate_params params{!takeover, !takeover, 9, 9};
-  protocol::inflater i(role::server, params);
+  // With the largest window only is a reference too far back found out with certainty.
+  const protocol::deflate_params params{!takeover, !takeover, 15, 15};
+  protocol::inflater i(role::server, params), parts(role::server, params);
   // Several messages, so that a window is carried over.
   for (std::size_t piece = bytes.size() / 3 + 1; !bytes.empty();) {
     const auto message = bytes.first(std::min(piece, bytes.size()));
@@ -34,6 +37,22 @@ void decompress(std::span<const std::byte> bytes, bool takeover, std::size_t lim
     protocol::utf8_validator text;
     const auto why = i.inflate(message, limit, limit % 2 ? &text : nullptr, out);
     require(out.size() <= limit);
+    chorus::byte_buffer joined;
+    protocol::utf8_validator joined_text;
+    auto *const check = limit % 2 ? &joined_text : nullptr;
+    const std::size_t step = 1 + message.size() % 37;
+    auto why_joined = violation::none;
+    for (auto rest = message; why_joined == violation::none && !rest.empty();) {
+      const auto part = rest.first(std::min(step, rest.size()));
+      rest = rest.subspan(part.size());
+      why_joined = parts.part(part, limit, check, joined);
+    }
+    if (why_joined == violation::none)
+      why_joined = parts.finish(limit, check, joined);
+    require(why_joined == why);
+    if (why == violation::none)
+      require(std::equal(out.span().begin(), out.span().end(), joined.span().begin(),
+                         joined.span().end()));
     if (why == violation::none)
       continue;
     require(why == violation::bad_compressed_data || why == violation::inflated_too_big ||

@@ -6,6 +6,7 @@
 #include <array>
 #include <climits>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace chorus::protocol {
@@ -48,13 +49,19 @@ deflate_stream make_deflate(int bits, int level, int mem_level) {
   return deflate_stream(plain.release());
 }
 
+// The thread's decoder. Null before its first use, and while a message in parts has it.
+inflate_stream &spare_inflate() noexcept {
+  thread_local inflate_stream stream;
+  return stream;
+}
+
 // A decoder with the largest window reads every stream.
 z_stream &lent_inflate() {
-  thread_local inflate_stream stream;
+  auto &stream = spare_inflate();
   if (!stream)
     stream = make_inflate(15);
   else
-    inflateReset(stream.get());
+    inflateReset2(stream.get(), -15);
   return *stream;
 }
 
@@ -95,6 +102,9 @@ bool restart(z_stream &s) {
          (size == 0 || inflateSetDictionary(&s, window.data(), size) == Z_OK);
 }
 
+// Everything was decoded: between two blocks, without a bit left over.
+bool at_block_boundary(const z_stream &s) noexcept { return (s.data_type & 0x9f) == 0x80; }
+
 struct expansion {
   z_stream &stream;
   std::size_t left; // bytes that may still come out
@@ -112,6 +122,18 @@ struct expansion {
         return v;
     }
     return violation::none;
+  }
+
+  // Ends the message. `begun`: it had any bytes.
+  violation finish(bool begun) {
+    if (stream.total_in == 0 && begun)
+      return violation::none; // the last byte ended a final block
+    const std::size_t size = out.size();
+    if (const auto v = run(std::as_bytes(std::span(flush_marker))); v != violation::none)
+      return v;
+    // A payload that was cut off takes the marker for its missing bytes.
+    const bool whole = at_block_boundary(stream) && out.size() == size;
+    return whole ? violation::none : violation::bad_compressed_data;
   }
 
 private:
@@ -148,9 +170,6 @@ private:
   }
 };
 
-// Everything was decoded: between two blocks, without a bit left over.
-bool at_block_boundary(const z_stream &s) noexcept { return (s.data_type & 0x9f) == 0x80; }
-
 } // namespace
 
 inflater::inflater(role side, const deflate_params &params) noexcept
@@ -161,20 +180,40 @@ inflater::inflater(role side, const deflate_params &params) noexcept
 
 violation inflater::inflate(std::span<const std::byte> payload, std::size_t limit,
                             utf8_validator *text, byte_buffer &out) {
-  if (takeover_ && !own_)
+  expansion e{takeover_ ? own() : lent_inflate(), std::min<std::size_t>(limit, SIZE_MAX - 1), text,
+              out};
+  const auto v = e.run(payload);
+  return v == violation::none ? e.finish(!payload.empty()) : v;
+}
+
+z_stream &inflater::own() {
+  if (own_)
+    return *own_;
+  if (!takeover_ && spare_inflate()) {
+    own_ = std::move(spare_inflate());
+    inflateReset2(own_.get(), -zlib_window_bits(window_bits_));
+  } else {
     own_ = make_inflate(window_bits_);
-  z_stream &stream = takeover_ ? *own_ : lent_inflate();
-  expansion e{stream, std::min<std::size_t>(limit, SIZE_MAX - 1), text, out};
-  if (const auto v = e.run(payload); v != violation::none)
-    return v;
-  if (stream.total_in == 0 && !payload.empty())
-    return violation::none; // the last byte ended a final block
-  const std::size_t size = out.size();
-  if (const auto v = e.run(std::as_bytes(std::span(flush_marker))); v != violation::none)
-    return v;
-  // A payload that was cut off takes the marker for its missing bytes.
-  const bool whole = at_block_boundary(stream) && out.size() == size;
-  return whole ? violation::none : violation::bad_compressed_data;
+  }
+  return *own_;
+}
+
+violation inflater::part(std::span<const std::byte> payload, std::size_t limit,
+                         utf8_validator *text, byte_buffer &out) {
+  begun_ = begun_ || !payload.empty();
+  expansion e{own(), std::min<std::size_t>(limit, SIZE_MAX - 1) - out.size(), text, out};
+  return e.run(payload);
+}
+
+violation inflater::finish(std::size_t limit, utf8_validator *text, byte_buffer &out) {
+  expansion e{own(), std::min<std::size_t>(limit, SIZE_MAX - 1) - out.size(), text, out};
+  const auto v = e.finish(std::exchange(begun_, false));
+  if (!takeover_) {
+    if (!spare_inflate())
+      spare_inflate() = std::move(own_);
+    own_.reset();
+  }
+  return v;
 }
 
 deflater::deflater(role side, const deflate_params &params, const deflate_options &options) noexcept

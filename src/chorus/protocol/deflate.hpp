@@ -2,7 +2,8 @@
 // permessage-deflate (RFC 7692): its parameters, their negotiation, and the two transformations.
 //
 // Without context takeover a connection holds no compression state: the calling thread lends its
-// own for the length of one call. With takeover the state belongs to the object, from its first use.
+// own for the length of one call, or until the end of a message that is decompressed in parts. With
+// takeover the state belongs to the object, from its first use.
 
 #include <chorus/base/byte_buffer.hpp>
 #include <chorus/protocol/frame.hpp>
@@ -79,7 +80,7 @@ struct deflate_deleter {
 };
 } // namespace detail
 
-// Decompresses one message per call.
+// Decompresses one message per call of `inflate`, or one per run of `part` calls and a `finish`.
 class inflater {
 public:
   inflater() noexcept = default; // without context takeover
@@ -92,9 +93,22 @@ public:
   violation inflate(std::span<const std::byte> payload, std::size_t limit, utf8_validator *text,
                     byte_buffer &out);
 
+  // The same in parts, so that a violation shows with the first byte that proves it. `part` takes the
+  // next bytes, `finish` ends the message; a message without bytes is finish alone. `out` holds what
+  // came of this message so far and nothing else, `limit` bounds it; `text` is the same in all calls.
+  // Until `finish` this owns a decoder of about 7 KiB and, from the first byte that comes out, its
+  // window of at most 32 KiB; without takeover they go back to the thread or are freed then.
+  // A peer that refers beyond its agreed window is not found out with certainty, here nor above.
+  violation part(std::span<const std::byte> payload, std::size_t limit, utf8_validator *text,
+                 byte_buffer &out);
+  violation finish(std::size_t limit, utf8_validator *text, byte_buffer &out);
+
 private:
+  z_stream_s &own();
+
   std::unique_ptr<z_stream_s, detail::inflate_deleter> own_;
   bool takeover_ = false;
+  bool begun_ = false; // bytes of an unfinished message came
   std::uint8_t window_bits_ = 15;
 };
 

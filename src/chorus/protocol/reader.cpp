@@ -127,6 +127,7 @@ event reader::next_slow(std::span<std::byte> &input) {
       w.current = f;
       w.remaining = f.size;
       w.phase = 0;
+      w.wire += f.size;
       w.in_frame = true;
       if (!w.in_message) {
         w.in_message = true;
@@ -157,12 +158,23 @@ event reader::take_whole(const frame &f, std::span<std::byte> payload) {
   return event::message;
 }
 
-// Takes what is there of the current data frame into the assembly.
+// Takes what is there of the current data frame into the assembly, decompressed.
 event reader::take_part(std::span<std::byte> &input) {
   auto &w = *work_;
   const std::size_t n =
       static_cast<std::size_t>(std::min<std::uint64_t>(w.remaining, input.size()));
-  if (n != 0) {
+  if (n != 0 && w.compressed) {
+    const auto part = input.first(n);
+    input = input.subspan(n);
+    if (mask_bit_)
+      apply_mask(part.data(), n, w.current.key, w.phase);
+    w.phase = static_cast<unsigned>((w.phase + n) & 3U);
+    w.remaining -= n;
+    const bool text = w.kind == message_kind::text && check_utf8_;
+    if (const auto v = inflater_.part(part, max_message_, text ? &w.text : nullptr, w.assembly);
+        v != violation::none)
+      return fail(v);
+  } else if (n != 0) {
     std::byte *const to = w.assembly.grow(n);
     if (mask_bit_)
       mask_copy(to, input.data(), n, w.current.key, w.phase);
@@ -172,7 +184,7 @@ event reader::take_part(std::span<std::byte> &input) {
     w.phase = static_cast<unsigned>((w.phase + n) & 3U);
     w.remaining -= n;
     input = input.subspan(n);
-    if (w.kind == message_kind::text && check_utf8_ && !w.compressed && !w.text.feed({to, n}))
+    if (w.kind == message_kind::text && check_utf8_ && !w.text.feed({to, n}))
       return fail(violation::invalid_utf8);
   }
   return w.remaining == 0 ? end_of_frame() : event::need_more;
@@ -184,12 +196,12 @@ event reader::end_of_frame() {
   if (!w.current.fin)
     return event::need_more;
   w.in_message = false;
-  if (w.compressed) {
-    byte_buffer compressed = std::move(w.assembly);
-    w.text.reset();
-    return inflate(compressed.span(), w.kind);
-  }
-  if (w.kind == message_kind::text && check_utf8_ && !w.text.complete())
+  const bool text = w.kind == message_kind::text && check_utf8_;
+  if (w.compressed)
+    if (const auto v = inflater_.finish(max_message_, text ? &w.text : nullptr, w.assembly);
+        v != violation::none)
+      return fail(v);
+  if (text && !w.text.complete())
     return fail(violation::invalid_utf8);
   return deliver_assembled();
 }
@@ -306,7 +318,7 @@ buffer reader::take_storage() noexcept {
 
 std::span<std::byte> reader::tail() {
   forget_delivered();
-  if (!work_ || !work_->in_frame || is_control(work_->current.op) ||
+  if (!work_ || !work_->in_frame || is_control(work_->current.op) || work_->compressed ||
       work_->remaining < min_direct_read || work_->assembly.size() < min_tail)
     return {};
   auto &w = *work_;
@@ -330,8 +342,8 @@ event reader::commit(std::size_t n) {
   w.assembly.advance(n);
   w.phase = static_cast<unsigned>((w.phase + n) & 3U);
   w.remaining -= n;
-  if (w.kind == message_kind::text && check_utf8_ && !w.compressed &&
-      !(ascii && w.text.complete()) && !w.text.feed({at, n}))
+  if (w.kind == message_kind::text && check_utf8_ && !(ascii && w.text.complete()) &&
+      !w.text.feed({at, n}))
     return fail(violation::invalid_utf8);
   return w.remaining == 0 ? end_of_frame() : event::need_more;
 }

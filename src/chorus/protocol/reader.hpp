@@ -8,6 +8,10 @@
 // Between messages a reader owns nothing. While a message is incomplete it owns what came of it:
 // memory grows with the bytes received (at most twice them, 256 bytes at least), never with an
 // announced length; limits are applied to announced lengths before any payload is taken.
+// A compressed message that is not whole in one input is decompressed as it comes, so that bad text,
+// too much of it and bad data end the connection at the byte that shows it. Nothing is kept of the
+// compressed bytes; what came out of them is (at most max_message bytes, in a buffer of at most
+// twice what is there), and until the end of the message a decoder of up to 40 KiB (`inflater`).
 
 #include <chorus/base/buffer.hpp>
 #include <chorus/base/message.hpp>
@@ -77,7 +81,8 @@ public:
   violation why() const noexcept { return why_; }
 
   // After need_more: where the next bytes may be read straight from the socket, while a large frame
-  // is under way; else empty, and they go through `next`. Never beyond the frame's end.
+  // is under way that is not compressed; else empty, and they go through `next`. Never beyond the
+  // frame's end.
   std::span<std::byte> tail();
   // `n` bytes were put at the front of tail(). Gives need_more, message or violation.
   event commit(std::size_t n);

@@ -59,7 +59,7 @@ violation reader::read_header(std::span<const std::byte> bytes, frame &out,
     std::uint64_t limit = max_message_;
     if (compressed)
       limit = std::min<std::uint64_t>(SIZE_MAX / 2, limit) + limit / 64 + 64;
-    const std::size_t before = in_message ? work_->assembly.size() : 0;
+    const std::uint64_t before = in_message ? work_->wire : 0;
     if (out.size > limit - before)
       return violation::message_too_big;
   }

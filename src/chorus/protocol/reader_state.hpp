@@ -15,8 +15,9 @@ struct reader::frame {
 
 // What exists only while a message or a frame is incomplete, or delivered from here.
 struct reader::work {
-  byte_buffer assembly; // the data message so far, compressed or not
-  frame current;        // of which `remaining` bytes are still to come
+  byte_buffer assembly;   // the data message so far, decompressed
+  std::uint64_t wire = 0; // bytes that the headers of its frames announced
+  frame current;          // of which `remaining` bytes are still to come
   std::uint64_t remaining = 0;
   unsigned phase = 0; // bytes of `current` that came, modulo 4
   bool in_frame = false;
