@@ -122,6 +122,9 @@ def subprotocol_not_chosen(t):
                                    b"Sec-WebSocket-Accept: %s"]),
     ("extra-headers", b"101 x", [b"Server: suite", b"Upgrade: websocket", b"Connection: Upgrade",
                                  b"Sec-WebSocket-Accept: %s", b"X-Other: y"]),
+    # RFC 9112, section 5.2: a user agent must replace a fold by spaces.
+    ("folded-header", b"101 x", [b"Upgrade: websocket", b"Connection: keep-alive,\r\n Upgrade",
+                                 b"Sec-WebSocket-Accept: %s"]),
     ("no-reason-phrase", b"101 ", [b"Upgrade: websocket", b"Connection: Upgrade",
                                    b"Sec-WebSocket-Accept: %s"]),
     ("value-spaces", b"101 x", [b"Upgrade:websocket", b"Connection:Upgrade  ",

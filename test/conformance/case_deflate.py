@@ -3,7 +3,7 @@ import os
 import zlib
 
 from deflate import (MIB, NAME, TEXT_SAMPLE, bomb, deflate, lasting_packer, must, offer,
-                     packed_echo, started)
+                     packed_echo, proof, started)
 from registry import SERVER, case
 from wire import BINARY, CONTINUATION, PING, TEXT
 
@@ -42,7 +42,8 @@ def example_fragments(t):
 @case("deflate/takeover", "7692-7.2.3.2")
 def takeover(t):
     """The second message refers to the window that the first one left: that works where the window
-    lasts, and is an error where it was agreed not to."""
+    lasts, and is an error where it was agreed not to. `serve` and `connect` always agree not to, as
+    a server may by itself (RFC 7692, section 7.1.1.2) and a client by asking (7.1.1.1)."""
     link = started(t)
     link.send(TEXT, bytes.fromhex("f248cdc9c90700"), rsv=4)
     link.expect_echo("Hello")
@@ -190,6 +191,7 @@ def other_bits(t, rsv):
     ("reference-before-start", bytes.fromhex("f200110000")),
     ("stored-length-mismatch", b"\x00\x05\x00\x05\x00Hello\x00")])
 def invalid_data(t, packed):
+    """RFC 7692 names no code: 1007, data not consistent with its type, and 1002 both say it."""
     link = started(t)
     link.send(BINARY, packed, rsv=4)
     t.fails(link, 1007, 1002)
@@ -209,15 +211,64 @@ def truncated_utf8(t):
     t.fails(link, 1007)
 
 
-@case("deflate/invalid-utf-8-in-fragments", "8.1")
-def invalid_utf8_fragments(t):
-    """Whether fragments are inflated as they come or all at the end is left to the endpoint."""
-    link = started(t)
-    packed = deflate(b"wrong \xff here" * 20)
-    for at in range(0, len(packed), 4):
-        link.send(TEXT if at == 0 else CONTINUATION, packed[at:at + 4],
-                  fin=at + 4 >= len(packed), rsv=4 if at == 0 else 0)
-    t.fails(link, 1007)
+# What is wrong with a message shows before its end, which is never sent here. Each row: opcode, the
+# compressed bytes, how many of them suffice to know, and the codes that say so.
+
+LIMITED = ("--max-message", "10000")
+
+
+def wrong(name, opcode, packed, shows, *codes):
+    return name, opcode, packed, proof(packed, shows), codes
+
+
+def produced(count):
+    return lambda output, failed: len(output) >= count
+
+
+WRONG = [
+    wrong("invalid-utf-8", TEXT, deflate(b"fine " * 9 + b"\xff" + TEXT_SAMPLE), produced(46), 1007),
+    wrong("surrogate", TEXT, deflate(b"\xed\xa0\x80" + TEXT_SAMPLE), produced(2), 1007),
+    wrong("too-long", BINARY, deflate(b"y" * 200000), produced(10001), 1009),
+    wrong("broken", BINARY, deflate(TEXT_SAMPLE) + b"\0\0\xff\xff\x07" + b"z" * 50,
+          lambda output, failed: failed, 1007, 1002)]
+
+
+@case("deflate/fail-fast-{}-in-open-frame", "7692-6.2", each=WRONG)
+def fail_fast_in_frame(t, opcode, packed, enough, codes):
+    """The frame announces more bytes than come. One byte less, and all is well yet."""
+    link = started(t, LIMITED, LIMITED)
+    whole = link.frame(opcode, packed, rsv=4)
+    end = len(whole) - len(packed) + enough
+    link.push_cut(whole[:end], end - 1)
+    t.fails(link, *codes)
+
+
+@case("deflate/fail-fast-{}-in-open-message", "7692-6.2", each=WRONG)
+def fail_fast_in_message(t, opcode, packed, enough, codes):
+    """The first fragment alone shows it."""
+    link = started(t, LIMITED, LIMITED)
+    link.send(opcode, packed[:enough], fin=False, rsv=4)
+    t.fails(link, *codes)
+
+
+@case("deflate/fail-fast-{}-with-the-last-byte-needed", "7692-6.2", each=WRONG)
+def fail_fast_next_byte(t, opcode, packed, enough, codes):
+    """One byte less, and the connection goes on; then a fragment of that byte."""
+    link = started(t, LIMITED, LIMITED)
+    link.send(opcode, packed[:enough - 1], fin=False, rsv=4)
+    link.send(PING, b"still fine")
+    link.expect("pong", b"still fine")
+    link.send(CONTINUATION, packed[enough - 1:enough], fin=False)
+    t.fails(link, *codes)
+
+
+@case("deflate/fail-fast-{}-byte-by-byte", "7692-6.2", each=WRONG)
+def fail_fast_byte_by_byte(t, opcode, packed, enough, codes):
+    link = started(t, LIMITED, LIMITED)
+    for at in range(enough):
+        link.send(opcode if at == 0 else CONTINUATION, packed[at:at + 1], fin=False,
+                  rsv=4 if at == 0 else 0)
+    t.fails(link, *codes)
 
 
 @case("deflate/bomb", "7692-8", scale=2)
@@ -229,13 +280,15 @@ def bomb_whole(t):
 
 @case("deflate/bomb-in-fragments", "7692-8", scale=2)
 def bomb_in_fragments(t):
-    """The limit holds for what comes out, however small the fragments are."""
-    link = started(t, serve=("--max-message", str(MIB)))
+    """The limit holds for what comes out, however small the fragments are, and whether or not a last
+    one follows."""
+    limit = ("--max-message", str(MIB))
+    link = started(t, limit, limit)
     packed = bomb(128 * MIB)
     step = len(packed) // 20
     for at in range(0, len(packed), step):
-        link.send(BINARY if at == 0 else CONTINUATION, packed[at:at + step],
-                  fin=at + step >= len(packed), rsv=4 if at == 0 else 0)
+        link.send(BINARY if at == 0 else CONTINUATION, packed[at:at + step], fin=False,
+                  rsv=4 if at == 0 else 0)
     t.fails(link, 1009)
 
 

@@ -15,6 +15,19 @@ def deflate(data, bits=15, packer=None, flush=zlib.Z_SYNC_FLUSH):
     return packed[:-4] if packed.endswith(TAIL) else packed
 
 
+def proof(packed, shows):
+    """How many of the packed bytes a decoder needs until `shows(output, failed)` is true."""
+    unpacker, output, failed = zlib.decompressobj(-15), b"", False
+    for at in range(len(packed)):
+        try:
+            output += unpacker.decompress(packed[at:at + 1])
+        except zlib.error:
+            failed = True
+        if shows(output, failed):
+            return at + 1
+    raise AssertionError("nothing shows in these bytes")
+
+
 def bomb(size):
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     zeros = b"\0" * MIB
