@@ -176,10 +176,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
                "Bound of connecting, and of waiting for the next message; 0: none");
   add_size(*sub, "--max-message", s.session.max_message, "Largest message taken from the peer");
   add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of the outgoing queue");
-  add_duration(*sub, "--ping-interval", s.session.heartbeat.ping_interval,
-               "Ping a peer that was silent for this long; 0: never");
-  add_duration(*sub, "--pong-wait", s.session.heartbeat.pong_wait,
-               "Give up a peer that was silent for this long; 0: never");
+  add_heartbeat(*sub, s.session.heartbeat);
   add_switch(*sub, "--compression", s.session.compression.enabled, "Offer permessage-deflate");
   add_log_level(*sub, s.log_level);
   return sub;

@@ -91,10 +91,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   sub->add_option("--max-connections", s.max_connections, "Sessions at a time; 0: no limit")
       ->capture_default_str();
   add_size(*sub, "--max-message", s.session.max_message, "Largest message taken from a peer");
-  add_duration(*sub, "--ping-interval", s.session.heartbeat.ping_interval,
-               "Ping a peer that was silent for this long; 0: never");
-  add_duration(*sub, "--pong-wait", s.session.heartbeat.pong_wait,
-               "Give up a peer that was silent for this long; 0: never");
+  add_heartbeat(*sub, s.session.heartbeat);
   add_overflow(*sub, "--overflow", s.session.on_overflow,
                "When a peer's queue is full: close, drop_oldest, drop_newest, latest, wait");
   add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of each peer's outgoing queue");

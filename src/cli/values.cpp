@@ -136,6 +136,23 @@ CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into,
       ->default_str(into ? "on" : "off");
 }
 
+void add_heartbeat(CLI::App &app, chorus::heartbeat_options &into) {
+  add_duration(app, "--ping-interval", into.ping_interval, "Ping the peer this often; 0: never");
+  add_duration(app, "--pong-wait", into.pong_wait,
+               "Give up a peer that was silent for this long; 0: never");
+  app.parse_complete_callback([&into] {
+    if (into.ping_interval.count() != 0 && into.pong_wait.count() != 0 &&
+        into.pong_wait <= into.ping_interval)
+      throw CLI::ValidationError("--pong-wait",
+                                 to_text(into.pong_wait) +
+                                     " is not longer than --ping-interval, which is " +
+                                     to_text(into.ping_interval) +
+                                     ": silent peers would be given up before they can answer; "
+                                     "raise --pong-wait or lower --ping-interval (0 switches "
+                                     "either off)");
+  });
+}
+
 CLI::Option *add_overflow(CLI::App &app, const std::string &name, chorus::overflow &into,
                           const std::string &help) {
   using chorus::overflow;

@@ -28,6 +28,8 @@ CLI::Option *add_size(CLI::App &app, const std::string &name, std::size_t &into,
                       const std::string &help);
 CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into,
                         const std::string &help);
+// --ping-interval and --pong-wait, which must fit each other.
+void add_heartbeat(CLI::App &app, chorus::heartbeat_options &into);
 CLI::Option *add_overflow(CLI::App &app, const std::string &name, chorus::overflow &into,
                           const std::string &help);
 

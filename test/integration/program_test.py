@@ -185,6 +185,24 @@ class Help(Contract):
                 self.assertTrue(ended.err.strip())
                 self.assertEqual(ended.out, b"")
 
+    def test_pong_wait_must_exceed_ping_interval(self):
+        for command in (["serve"], ["connect", "ws://127.0.0.1:1/"],
+                        ["connect", "--reconnect", "ws://127.0.0.1:1/"]):
+            for pair in (["--ping-interval", "20s", "--pong-wait", "20s"],
+                         ["--pong-wait", "5s"], ["--ping-interval", "2m"]):
+                with self.subTest(command + pair):
+                    ended = run(*command, *pair)
+                    self.assert_status(ended, USAGE)
+                    sentence = ended.err.splitlines()[0]
+                    self.assertIn("--ping-interval", sentence)
+                    self.assertIn("--pong-wait", sentence)
+                    self.assertEqual(ended.out, b"")
+        for pair in (["--ping-interval", "0", "--pong-wait", "1s"],
+                     ["--ping-interval", "2m", "--pong-wait", "0"],
+                     ["--ping-interval", "1s", "--pong-wait", "1001ms"]):
+            with self.subTest(pair), Serve(*pair) as server:
+                self.assertTrue(server.ready)
+
     def test_values(self):
         for text in ("500ms", "30s", "2m", "1h", "0", "1.5s", "7"):
             with self.subTest(text), Serve("--ping-interval", text, "--pong-wait", "0") as server:

@@ -84,6 +84,8 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
       return bad(std::string(name) + " must be longer than zero");
   if (options.max_response_bytes == 0)
     return bad("max_response_bytes must not be zero");
+  if (const auto complaint = complaint_about(options.session.heartbeat); !complaint.empty())
+    return bad(std::string(complaint));
   const auto &deflate = options.session.compression;
   if (deflate.enabled) {
     for (int bits : {deflate.server_max_window_bits, deflate.client_max_window_bits})

@@ -75,6 +75,7 @@ public:
   using handler = std::function<task<>(session, request)>;
   using page = std::function<task<response>(request)>;
 
+  // A heartbeat that would give up good peers (heartbeat_options) throws std::invalid_argument.
   server(runtime &rt, server_options options);
   // Aborts everything without blocking. `stop` is the orderly way.
   ~server();

@@ -58,6 +58,8 @@ result<> check(const server_options &options) {
 
 server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options options)
     : runtime_(std::move(runtime)), setup_(std::make_shared<server_setup>()) {
+  if (const auto complaint = complaint_about(options.session.heartbeat); !complaint.empty())
+    throw std::invalid_argument("chorus: server_options: session." + std::string(complaint));
   setup_->options = std::move(options);
   setup_->rooms = std::make_shared<hub>(runtime_);
   for (const auto &s : runtime_->shards)

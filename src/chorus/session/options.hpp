@@ -28,7 +28,8 @@ struct heartbeat_options {
   // sends none. Like pong_wait for WebSocket only: framed streams have no pings.
   std::chrono::milliseconds ping_interval{30'000};
   // The peer is taken for dead when nothing was received for this long; zero never. Time during
-  // which this side itself does not read (its inbox is full) does not count.
+  // which this side itself does not read (its inbox is full) does not count. Must exceed
+  // ping_interval, unless one of them is zero: a good peer may have nothing to say but its pongs.
   std::chrono::milliseconds pong_wait{60'000};
   // The peer is taken for dead when it takes no byte of what is queued for this long; zero never.
   std::chrono::milliseconds write_wait{20'000};
@@ -36,6 +37,11 @@ struct heartbeat_options {
   // never.
   std::chrono::milliseconds idle_limit{0};
 };
+
+namespace detail {
+// What is wrong with them, as a sentence; empty when they can be used.
+std::string_view complaint_about(const heartbeat_options &) noexcept;
+} // namespace detail
 
 struct session_options {
   overflow on_overflow = overflow::wait;

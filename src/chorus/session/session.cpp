@@ -24,6 +24,16 @@ std::string_view to_string(session_state s) noexcept {
   return "closed";
 }
 
+namespace detail {
+std::string_view complaint_about(const heartbeat_options &given) noexcept {
+  if (given.ping_interval.count() != 0 && given.pong_wait.count() != 0 &&
+      given.pong_wait <= given.ping_interval)
+    return "heartbeat.pong_wait must be longer than heartbeat.ping_interval, else peers are given "
+           "up that had nothing to answer; zero switches either off";
+  return {};
+}
+} // namespace detail
+
 std::string_view to_string(overflow o) noexcept {
   switch (o) {
   case overflow::wait:

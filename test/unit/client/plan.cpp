@@ -84,6 +84,27 @@ BOOST_AUTO_TEST_CASE(bad_options_are_refused) {
   BOOST_TEST(says(sentence_of("ws://h/", o), "window"));
 }
 
+BOOST_AUTO_TEST_CASE(pong_wait_exceeds_ping_interval) {
+  connect_options o;
+  const auto is_good = [&](auto ping, auto pong) {
+    o.session.heartbeat.ping_interval = ping;
+    o.session.heartbeat.pong_wait = pong;
+    const auto plan = make_plan("ws://h/", o);
+    if (!plan) {
+      BOOST_CHECK(plan.error() == error::bad_option);
+      BOOST_TEST(says(plan.error().message(), "ping_interval"));
+      BOOST_TEST(says(plan.error().message(), "pong_wait"));
+    }
+    return plan.has_value();
+  };
+  BOOST_TEST(is_good(1000ms, 1001ms));
+  BOOST_TEST(!is_good(1000ms, 1000ms));
+  BOOST_TEST(!is_good(1000ms, 1ms));
+  BOOST_TEST(is_good(1000ms, 0ms));
+  BOOST_TEST(is_good(0ms, 1ms));
+  BOOST_TEST(is_good(0ms, 0ms));
+}
+
 BOOST_AUTO_TEST_CASE(only_websockets_have_headers_and_subprotocols) {
   const std::array<header, 1> headers{{{"A", "b"}}};
   const std::array<std::string_view, 1> names{"a"};
@@ -172,6 +193,9 @@ BOOST_AUTO_TEST_CASE(a_client_refuses_what_it_could_never_use) {
   o = good;
   o.shard = 7;
   refused(o, "shard 7");
+  o = good;
+  o.session.heartbeat.pong_wait = o.session.heartbeat.ping_interval;
+  refused(o, "pong_wait");
   o = good;
   o.ignore_input = true;
   o.on_message = [](const chorus::message &) {};
