@@ -278,6 +278,7 @@ event reader::deliver_control(opcode op, std::span<std::byte> payload) {
   payload_ = payload.data();
   payload_size_ = payload.size();
   stashed_ = ended;
+  inflater_ = inflater(); // no more data will be read
   return event::close;
 }
 

@@ -335,6 +335,23 @@ BOOST_AUTO_TEST_CASE(memory_of_an_unfinished_bomb) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_close_inside_a_message_frees_its_decoder) {
+  const std::string begun = build(role::client, 0x41, packed("never to be finished, this"));
+  const std::string close = build(role::client, 0x88, "\x03\xe8");
+  for (const auto &params : {stateless, stateful}) {
+    reader r(options_for(role::server, params));
+    driver<reader> d(r, false);
+    d.events.reserve(2);
+    const std::size_t before = heap_in_use();
+    d.feed(begun);
+    BOOST_TEST(grown_since(before) > window_size);
+    d.feed(close);
+    BOOST_REQUIRE_EQUAL(d.events.size(), 1U);
+    BOOST_TEST((d.events[0].what == event::close));
+    BOOST_TEST(grown_since(before) <= overhead);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(memory_of_unfinished_messages) {
   constexpr std::size_t count = 50;
   const std::string text = "a little text";
