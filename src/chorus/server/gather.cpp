@@ -1,18 +1,21 @@
 #include <chorus/server/gather.hpp>
 
 #include <iterator>
+#include <utility>
 
 namespace chorus::detail {
 
 void gather_part::begun() {
   begun_ = true;
-  if (waiting_.empty())
-    report();
+  report_when_settled();
 }
 
 void gather_part::on_outcome(std::uint64_t member, write_outcome outcome) noexcept {
-  if (reported_ || waiting_.erase(member) == 0)
+  const auto found = waiting_.find(member);
+  if (reported_ || found == waiting_.end())
     return;
+  auto &core = *found->second;
+  waiting_.erase(found);
   switch (outcome) {
   case write_outcome::written:
     ++report_.delivered;
@@ -24,18 +27,46 @@ void gather_part::on_outcome(std::uint64_t member, write_outcome outcome) noexce
     report_.members.push_back({member, delivery::dropped, failure(error::queue_full)});
     break;
   case write_outcome::failed:
-    ++report_.failed;
-    report_.members.push_back({member, delivery::failed, failure(error::closed)});
+    if (!core.can_send()) {
+      note_failed(core);
+      break;
+    }
+    // An eviction, or a failed write, of which the session is only about to be told.
+    failing_.push_back(core.shared_from_this());
+    core.home().post(
+        [self = shared_from_this(), gone = failing_.back()] { self->settle_failing(gone); });
     break;
   }
-  if (begun_ && waiting_.empty())
+  report_when_settled();
+}
+
+void gather_part::note_failed(const session_core &member) {
+  ++report_.failed;
+  auto why = member.can_send() ? failure(error::lost, stage::open,
+                                         "the connection failed while it was written to")
+                               : member.why_not_sending();
+  report_.members.push_back({member.id(), delivery::failed, std::move(why)});
+}
+
+void gather_part::settle_failing(const std::shared_ptr<session_core> &member) {
+  if (reported_)
+    return;
+  std::erase(failing_, member);
+  note_failed(*member);
+  report_when_settled();
+}
+
+void gather_part::report_when_settled() {
+  if (begun_ && waiting_.empty() && failing_.empty())
     report();
 }
 
 void gather_part::give_up() {
   if (reported_)
     return;
-  for (const auto member : waiting_) {
+  for (const auto &core : std::exchange(failing_, {}))
+    note_failed(*core);
+  for (const auto &[member, core] : waiting_) {
     ++report_.pending;
     report_.members.push_back({member, delivery::pending, {}});
   }

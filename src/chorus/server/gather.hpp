@@ -4,10 +4,10 @@
 
 #include <chorus/async/parked.hpp>
 #include <chorus/server/room.hpp>
-#include <chorus/session/outbox.hpp>
+#include <chorus/session/session_core.hpp>
 
 #include <memory>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
 namespace chorus::detail {
@@ -20,7 +20,8 @@ public:
   gather_part(std::shared_ptr<gather> whole, bool list_delivered) noexcept
       : whole_(std::move(whole)), list_delivered_(list_delivered) {}
 
-  void expect(session_id member) { waiting_.insert(member); }
+  // Every copy for `member` is settled before that session is gone.
+  void expect(session_core &member) { waiting_.emplace(member.id(), &member); }
   // All members are known: reports at once when there is nobody to wait for.
   void begun();
   void on_outcome(std::uint64_t member, write_outcome outcome) noexcept override;
@@ -29,10 +30,14 @@ public:
   bool reported() const noexcept { return reported_; }
 
 private:
+  void note_failed(const session_core &member);
+  void settle_failing(const std::shared_ptr<session_core> &member);
+  void report_when_settled();
   void report();
 
   std::shared_ptr<gather> whole_;
-  std::unordered_set<session_id> waiting_;
+  std::unordered_map<session_id, session_core *> waiting_;
+  std::vector<std::shared_ptr<session_core>> failing_; // their sessions do not know yet why
   broadcast_report report_;
   bool list_delivered_;
   bool begun_ = false;

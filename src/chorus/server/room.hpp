@@ -96,6 +96,8 @@ std::string_view to_string(delivery) noexcept;
 struct member_delivery {
   session_id id = 0;
   delivery outcome = delivery::delivered;
+  // Of a failed one what its session says of its end (evicted, lost, timed_out, closed with code and
+  // reason …), or not_open while that session is still closing; of a dropped one queue_full.
   failure why{};
 };
 

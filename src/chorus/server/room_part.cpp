@@ -116,7 +116,7 @@ void room_part::publish(const message &m, std::shared_ptr<const publish_terms> t
   if (outcomes) {
     for (const auto &one : members_)
       if (one.core && meant(*one.core, terms.get()))
-        outcomes->expect(one.id);
+        outcomes->expect(*one.core);
   }
   if (count_.load(std::memory_order_relaxed) == 0) {
     if (outcomes)
@@ -331,9 +331,9 @@ bool room_part::deliver_run(session_core &core, run &r, std::size_t from,
     const iovec piece{storage.data() + begin, total};
     const auto written = core.carrier()->write_some({&piece, 1});
     if (written.status == transport::io_status::failed) {
+      core.after_write(outbox::status::failed);
       for (auto i = from; i < r.frames.size(); ++i)
         settle(r, i, core.id(), write_outcome::failed);
-      core.after_write(outbox::status::failed);
       return true;
     }
     if (written.status == transport::io_status::ok)

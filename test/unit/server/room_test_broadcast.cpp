@@ -22,6 +22,10 @@ failure why_of(const broadcast_report &report, const session &s) {
   return {};
 }
 
+member_filter same(const session &one) {
+  return [id = one.id()](const session &s) { return s.id() == id; };
+}
+
 task<> delivered(shard &home) {
   const auto rooms = make_hub(home);
   auto lobby = rooms->get("lobby");
@@ -46,9 +50,7 @@ task<> delivered(shard &home) {
   BOOST_CHECK_EQUAL(one.delivered, 1);
   BOOST_REQUIRE_EQUAL(one.members.size(), 1);
   BOOST_CHECK_EQUAL(one.members.front().id, b.s.id());
-  const auto id = a.s.id();
-  const auto only = co_await lobby.broadcast(
-      binary("a"), {.only = [id](const session &s) { return s.id() == id; }, .deadline = 10s});
+  const auto only = co_await lobby.broadcast(binary("a"), {.only = same(a.s), .deadline = 10s});
   BOOST_CHECK_EQUAL(only.delivered, 1);
   const auto none =
       co_await lobby.broadcast("none", {.only = [](const session &) { return false; }});
@@ -102,7 +104,8 @@ task<> who_and_why(shard &home) {
   BOOST_CHECK_EQUAL(outcome_of(report, thrown_out.s), delivery::failed);
   BOOST_CHECK_EQUAL(why_of(report, full.s), error::queue_full);
   BOOST_CHECK_EQUAL(why_of(report, patient.s), error::queue_full);
-  BOOST_CHECK(why_of(report, gone.s) == condition::ended);
+  BOOST_CHECK_EQUAL(why_of(report, gone.s), error::lost);
+  BOOST_CHECK_EQUAL(why_of(report, thrown_out.s), error::evicted);
   // Pending ones stay, and get their copy; the patient one was spared the eviction.
   BOOST_CHECK_EQUAL(lobby.stats().evicted, 1);
   late.own->stall_writes(false);
@@ -115,6 +118,69 @@ task<> who_and_why(shard &home) {
   co_await expect(good.peer, texts("begun", "queued", "news", "again"));
 }
 BOOST_AUTO_TEST_CASE(the_report_says_who_did_not_get_it_and_why) { run(who_and_why); }
+
+task<> own_reasons(shard &home) {
+  home.use_manual_clock();
+  const auto rooms = make_hub(home);
+  auto lobby = rooms->get("lobby");
+  auto impatient = bounded(overflow::wait);
+  impatient.heartbeat.write_wait = 1s;
+  auto refused = member_of(home, bounded(overflow::close)); // its queue is full at the broadcast
+  auto evicted = member_of(home, bounded(overflow::wait, 2));
+  auto vanished = member_of(home);
+  auto reset = member_of(home);
+  auto broken = member_of(home);
+  auto left = member_of(home);
+  auto stuck = member_of(home, impatient);
+  auto closing = member_of(home);
+  std::vector<seat> seats;
+  by_hand *const members[] = {&refused, &evicted, &vanished, &reset,
+                              &broken,  &left,    &stuck,    &closing};
+  for (auto *m : members) {
+    seats.push_back(co_await seated(lobby, m->s));
+    m->own->stall_writes(m != &broken);
+  }
+  lobby.publish("begun", {.except = broken.s});
+  co_await once_round();
+  lobby.publish("queued", {.only = same(refused.s)});
+  co_await once_round();
+  closing.s.start_close();
+  broken.own->fail_write(1, make_error_code(boost::system::errc::broken_pipe));
+  running<broadcast_report> all(home, lobby.broadcast("news"));
+  co_await rounds(2);
+  BOOST_CHECK(!all.over());
+  lobby.publish("too much", {.only = same(evicted.s)});
+  lobby.publish("too much", {.only = same(evicted.s)});
+  vanished.peer.close();
+  reset.peer.carrier().close(true);
+  co_await left.peer.send(8, close_payload(4001, "enough"));
+  co_await rounds(2);
+  left.peer.close();
+  co_await rounds(2);
+  BOOST_CHECK(!all.over()); // one is stuck
+  home.advance(1100ms);
+  const auto report = co_await all.end();
+  BOOST_CHECK_EQUAL(report.failed, std::size(members));
+  BOOST_CHECK_EQUAL(report.failed, report.total());
+  BOOST_CHECK_EQUAL(why_of(report, refused.s), error::evicted);
+  BOOST_CHECK_EQUAL(why_of(report, evicted.s), error::evicted);
+  BOOST_CHECK_EQUAL(why_of(report, vanished.s), error::lost);
+  BOOST_CHECK_EQUAL(why_of(report, reset.s), error::lost);
+  BOOST_CHECK_EQUAL(why_of(report, broken.s), error::lost);
+  BOOST_CHECK_EQUAL(why_of(report, stuck.s), error::write_timeout);
+  BOOST_CHECK_EQUAL(why_of(report, closing.s), error::not_open);
+  const auto goodbye = why_of(report, left.s);
+  BOOST_CHECK_EQUAL(goodbye, error::closed);
+  BOOST_CHECK_EQUAL(goodbye.detail().close_code, 4001);
+  BOOST_CHECK_EQUAL(goodbye.detail().close_reason, "enough");
+  BOOST_CHECK(goodbye.detail().by_peer);
+  // The session's own words, not others of the same meaning.
+  for (auto *m : {&refused, &evicted, &vanished, &reset, &broken, &stuck}) {
+    co_await until([&] { return m->s.state() == session_state::closed; });
+    BOOST_CHECK_EQUAL(why_of(report, m->s).message(), m->s.core()->end().message());
+  }
+}
+BOOST_AUTO_TEST_CASE(a_failed_member_has_the_reason_of_its_session) { run(own_reasons); }
 
 task<> waited_for(shard &home) {
   const auto rooms = make_hub(home);
