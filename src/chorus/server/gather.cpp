@@ -10,7 +10,7 @@ void gather_part::begun() {
   report_when_settled();
 }
 
-void gather_part::on_outcome(std::uint64_t member, write_outcome outcome) noexcept {
+void gather_part::settle(std::uint64_t member, write_outcome outcome, bool expired) noexcept {
   const auto found = waiting_.find(member);
   if (reported_ || found == waiting_.end())
     return;
@@ -24,7 +24,10 @@ void gather_part::on_outcome(std::uint64_t member, write_outcome outcome) noexce
     break;
   case write_outcome::dropped:
     ++report_.dropped;
-    report_.members.push_back({member, delivery::dropped, failure(error::queue_full)});
+    report_.members.push_back({member, delivery::dropped,
+                               expired ? failure(error::timed_out, stage::open,
+                                                 "still queued when its time to live passed")
+                                       : failure(error::queue_full)});
     break;
   case write_outcome::failed:
     if (!core.can_send()) {

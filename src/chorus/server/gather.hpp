@@ -24,12 +24,17 @@ public:
   void expect(session_core &member) { waiting_.emplace(member.id(), &member); }
   // All members are known: reports at once when there is nobody to wait for.
   void begun();
-  void on_outcome(std::uint64_t member, write_outcome outcome) noexcept override;
+  void on_outcome(std::uint64_t member, write_outcome outcome) noexcept override {
+    settle(member, outcome, false);
+  }
+  // Dropped because its time to live had passed.
+  void on_expired(std::uint64_t member) noexcept { settle(member, write_outcome::dropped, true); }
   // The deadline: what still waits is pending.
   void give_up();
   bool reported() const noexcept { return reported_; }
 
 private:
+  void settle(std::uint64_t member, write_outcome outcome, bool expired) noexcept;
   void note_failed(const session_core &member);
   void settle_failing(const std::shared_ptr<session_core> &member);
   void report_when_settled();

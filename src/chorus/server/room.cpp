@@ -46,6 +46,7 @@ std::shared_ptr<const publish_terms> owned(const broadcast_options &options) {
   publish_terms terms;
   terms.except = ids_of(options.except);
   terms.only = options.only;
+  terms.time_to_live = options.time_to_live;
   if (terms.plain())
     return nullptr;
   return std::make_shared<const publish_terms>(std::move(terms));
@@ -147,6 +148,7 @@ room_stats room::stats() const noexcept {
   s.deliveries = c.deliveries.load(std::memory_order_relaxed);
   s.dropped = c.dropped.load(std::memory_order_relaxed);
   s.evicted = c.evicted.load(std::memory_order_relaxed);
+  s.expired = c.expired.load(std::memory_order_relaxed);
   return s;
 }
 

@@ -82,12 +82,14 @@ struct broadcast_options {
   // the members' own write_wait.
   std::chrono::milliseconds deadline{0};
   bool list_delivered = false; // name those who got it, too
+  // As in send_options; a copy that is dropped for its age is reported as dropped.
+  std::chrono::milliseconds time_to_live{0};
 };
 static_assert(std::is_trivially_destructible_v<broadcast_options>);
 
 enum class delivery : std::uint8_t {
   delivered, // with the kernel, whole
-  dropped,   // by the member's overflow policy
+  dropped,   // by the member's overflow policy, or because its time to live had passed
   failed,    // the member's session ended first; it has left the room
   pending,   // queued, not yet with the kernel at the deadline; it stays queued
 };
@@ -97,7 +99,8 @@ struct member_delivery {
   session_id id = 0;
   delivery outcome = delivery::delivered;
   // Of a failed one what its session says of its end (evicted, lost, timed_out, closed with code and
-  // reason …), or not_open while that session is still closing; of a dropped one queue_full.
+  // reason …), or not_open while that session is still closing; of a dropped one queue_full, or timed_out when
+  // its time to live had passed.
   failure why{};
 };
 
@@ -116,6 +119,7 @@ struct room_stats {
   std::uint64_t deliveries = 0; // copies handed to members' connections
   std::uint64_t dropped = 0;    // copies dropped by a member's policy
   std::uint64_t evicted = 0;    // members closed because their queue was full
+  std::uint64_t expired = 0;    // copies that a member's queue dropped after their time to live
 };
 
 class seat;

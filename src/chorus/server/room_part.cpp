@@ -7,6 +7,37 @@ namespace chorus::detail {
 namespace {
 // A run this long is delivered at once, so that a burst of publishes in one turn stays bounded.
 constexpr std::size_t run_limit = 256 * 1024;
+
+// Copies that were dropped for their age on this thread, so that what an offer drops can be told
+// apart.
+thread_local std::uint64_t expired_here = 0;
+
+// Told of the copies of one message with a time to live: what is dropped after that is dropped for
+// its age.
+class expiring final : public delivery_sink {
+public:
+  expiring(const shard &home, std::shared_ptr<room_counters> counters, time_point expires,
+           std::shared_ptr<gather_part> outcomes) noexcept
+      : home_(home), counters_(std::move(counters)), expires_(expires),
+        outcomes_(std::move(outcomes)) {}
+  void on_outcome(std::uint64_t member, write_outcome outcome) noexcept override {
+    if (outcome != write_outcome::dropped || home_.now() < expires_) {
+      if (outcomes_)
+        outcomes_->on_outcome(member, outcome);
+      return;
+    }
+    ++expired_here;
+    counters_->expired.fetch_add(1, std::memory_order_relaxed);
+    if (outcomes_)
+      outcomes_->on_expired(member);
+  }
+
+private:
+  const shard &home_; // of the session whose queue tells
+  std::shared_ptr<room_counters> counters_;
+  time_point expires_;
+  std::shared_ptr<gather_part> outcomes_;
+};
 } // namespace
 
 struct waiting_copy final : send_waiter {
@@ -22,6 +53,7 @@ struct waiting_copy final : send_waiter {
   std::shared_ptr<room_part> part; // the member may leave meanwhile, and the room go
   message copy;
   std::shared_ptr<session_core> core;
+  std::shared_ptr<gather_part> outcomes;
 };
 
 room_part::room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters,
@@ -152,10 +184,12 @@ void room_part::publish(const message &m, std::shared_ptr<const publish_terms> t
   pending_.frames.push_back(f);
   if (pending_.any_special) {
     auto &x = pending_.extras.emplace_back();
-    if (terms && terms->time_to_live.count() != 0)
+    x.sink = x.outcomes = outcomes;
+    if (terms && terms->time_to_live.count() != 0) {
       x.expires = home_->now() + terms->time_to_live;
+      x.sink = std::make_shared<expiring>(*home_, counters_, x.expires, outcomes);
+    }
     x.terms = std::move(terms);
-    x.outcomes = outcomes;
   }
   if (outcomes)
     outcomes->begun();
@@ -242,13 +276,13 @@ std::unique_ptr<message_extras> room_part::extras_for(const run &r, std::size_t 
   if (!r.any_special)
     return nullptr;
   const auto &x = r.extras[index];
-  if (!x.outcomes && x.expires == time_point::max() && (!x.terms || x.terms->key.empty()))
+  if (!x.sink && (!x.terms || x.terms->key.empty()))
     return nullptr;
   auto extras = std::make_unique<message_extras>();
   if (x.terms)
     extras->key = x.terms->key;
   extras->expires = x.expires;
-  extras->sink = x.outcomes;
+  extras->sink = x.sink;
   extras->member = id;
   return extras;
 }
@@ -408,19 +442,24 @@ void room_part::deliver_single(session_core &core, run &r, std::size_t index,
     }
     wire = {(encoded ? encoded->storage : r.bytes.storage()).data() + begin, end - begin};
   }
-  // The bound is for what the kernel does not take.
-  if (!out.blocked() && !out.fits(payload.size() + protocol::max_header_size))
-    core.flush_before_wait();
+  // The bound is for what the kernel does not take, and what has not outlived its time.
+  if (!out.fits(payload.size() + protocol::max_header_size)) {
+    if (out.blocked())
+      out.expire(home_->now());
+    else
+      core.flush_before_wait();
+  }
   auto extras = extras_for(r, index, core.id());
-  const bool may_wait = extras && extras->sink;
-  const std::uint64_t dropped_before = out.messages_dropped;
+  const bool may_wait = r.any_special && r.extras[index].outcomes;
+  const std::uint64_t dropped_before = out.messages_dropped - expired_here;
   auto taken = admission::must_wait; // behind this room's earlier copies, if some wait
   if (waiting_.empty() || !has_waiting(core))
     taken = shareable
                 ? out.offer_encoded(encoded ? encoded->storage : r.bytes.storage(), wire, extras)
                 : out.offer(message(kind, r.bytes.storage(), payload), extras);
   // The policy may have dropped others to make room for this one.
-  counters_->dropped.fetch_add(out.messages_dropped - dropped_before, std::memory_order_relaxed);
+  counters_->dropped.fetch_add(out.messages_dropped - expired_here - dropped_before,
+                               std::memory_order_relaxed);
   if (taken == admission::accepted) {
     count_delivered(1);
   } else if (taken == admission::must_wait && may_wait) {
@@ -429,6 +468,7 @@ void room_part::deliver_single(session_core &core, run &r, std::size_t index,
     w->content = &w->copy;
     w->extras = std::move(extras);
     w->core = core.shared_from_this();
+    w->outcomes = r.extras[index].outcomes;
     core.link(*w);
     waiting_.push_back(std::move(w));
   } else if (taken != admission::dropped) {
@@ -456,7 +496,7 @@ void room_part::give_up(gather_part &outcomes) noexcept {
   const auto keep = shared_from_this();
   for (std::size_t i = 0; i < waiting_.size();) {
     auto &w = *waiting_[i];
-    if (!w.extras || w.extras->sink.get() != &outcomes) {
+    if (w.outcomes.get() != &outcomes) {
       ++i;
       continue;
     }

@@ -23,6 +23,7 @@ struct room_counters {
   std::atomic<std::uint64_t> deliveries{0};
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> evicted{0};
+  std::atomic<std::uint64_t> expired{0};
   std::atomic<std::size_t> members{0};
 };
 
@@ -87,6 +88,7 @@ private:
     std::shared_ptr<const publish_terms> terms;
     std::shared_ptr<gather_part> outcomes;
     time_point expires = time_point::max();
+    std::shared_ptr<delivery_sink> sink; // counts what expires, and passes on to `outcomes`
   };
   // Frames as one run of bytes in some wire format; `ends` has one entry per frame.
   struct encoded_run {

@@ -182,8 +182,118 @@ task<> expired(shard &home) {
   a.own->stall_writes(false);
   co_await expect(a.peer, numbered(0, 3));
   BOOST_CHECK_EQUAL(a.s.stats().messages_dropped, 1);
+  BOOST_CHECK_EQUAL(lobby.stats().expired, 1);
+  BOOST_CHECK_EQUAL(lobby.stats().dropped, 0);
 }
 BOOST_AUTO_TEST_CASE(what_waits_past_its_time_to_live_is_dropped) { run(expired); }
+
+task<> dropped_for_age_or_by_policy(shard &home) {
+  home.use_manual_clock();
+  const auto rooms = make_hub(home);
+  auto lobby = rooms->get("lobby");
+  auto options = slow(overflow::drop_oldest);
+  options.queue_messages = 2;
+  auto a = member_of(home, options);
+  auto seat_a = co_await seated(lobby, a.s);
+  a.own->stall_writes(true);
+  lobby.publish("m0");
+  co_await once_round();
+  lobby.publish("young", {.time_to_live = 10s}); // the policy's
+  lobby.publish("old", {.time_to_live = 100ms});
+  lobby.publish("m1");
+  co_await once_round();
+  BOOST_CHECK_EQUAL(lobby.stats().dropped, 1);
+  BOOST_CHECK_EQUAL(lobby.stats().expired, 0);
+  home.advance(200ms);
+  lobby.publish("m2"); // in the place of the old one, which is why nothing else has to go
+  co_await once_round();
+  BOOST_CHECK_EQUAL(lobby.stats().dropped, 1);
+  BOOST_CHECK_EQUAL(lobby.stats().expired, 1);
+  // A session's own messages make room in the same way.
+  lobby.publish("old", {.key = "k", .time_to_live = 100ms});
+  co_await once_round();
+  BOOST_CHECK_EQUAL(lobby.stats().dropped, 2); // m1
+  home.advance(200ms);
+  BOOST_CHECK(co_await a.s.send("m3"));
+  BOOST_CHECK_EQUAL(lobby.stats().expired, 2);
+  a.own->stall_writes(false);
+  co_await expect(a.peer, texts("m0", "m2", "m3"));
+  const auto stats = lobby.stats();
+  BOOST_CHECK_EQUAL(stats.dropped, 2);
+  BOOST_CHECK_EQUAL(stats.expired, 2);
+  BOOST_CHECK_EQUAL(a.s.stats().messages_dropped, stats.dropped + stats.expired);
+}
+BOOST_AUTO_TEST_CASE(a_copy_is_dropped_for_its_age_or_by_the_policy) {
+  run(dropped_for_age_or_by_policy);
+}
+
+task<> replaced_when_old(shard &home) {
+  home.use_manual_clock();
+  const auto rooms = make_hub(home);
+  auto lobby = rooms->get("lobby");
+  auto a = member_of(home, slow(overflow::latest));
+  auto seat_a = co_await seated(lobby, a.s);
+  a.own->stall_writes(true);
+  lobby.publish("m0");
+  co_await once_round();
+  lobby.publish("replaced", {.key = "k", .time_to_live = 100ms});
+  lobby.publish("old", {.key = "k", .time_to_live = 100ms});
+  co_await once_round();
+  home.advance(200ms);
+  lobby.publish("m1", {.key = "k", .time_to_live = 100ms});
+  co_await once_round();
+  a.own->stall_writes(false);
+  co_await expect(a.peer, numbered(0, 2));
+  BOOST_CHECK_EQUAL(lobby.stats().dropped, 1);
+  BOOST_CHECK_EQUAL(lobby.stats().expired, 1);
+}
+BOOST_AUTO_TEST_CASE(a_copy_that_is_replaced_is_counted_once) { run(replaced_when_old); }
+
+task<> expired_broadcast(shard &home) {
+  home.use_manual_clock();
+  const auto rooms = make_hub(home);
+  auto lobby = rooms->get("lobby");
+  auto options = slow(overflow::wait);
+  options.queue_messages = 1;
+  auto queued = member_of(home, options);
+  auto waiting = member_of(home, options);
+  auto quick = member_of(home, options);
+  auto seat_a = co_await seated(lobby, queued.s);
+  auto seat_b = co_await seated(lobby, waiting.s);
+  auto seat_c = co_await seated(lobby, quick.s);
+  queued.own->stall_writes(true);
+  waiting.own->stall_writes(true);
+  lobby.publish("m0");
+  co_await once_round();
+  lobby.publish("m1", {.except = queued.s});
+  co_await once_round();
+  running<broadcast_report> whole(home,
+                                  lobby.broadcast("old", {.deadline = 10s, .time_to_live = 100ms}));
+  co_await rounds(2);
+  home.advance(200ms);
+  co_await rounds(2);
+  // Its place in the queue is free again, which saves the member from being evicted.
+  lobby.publish("m2", {.except = waiting.s});
+  co_await once_round();
+  BOOST_CHECK_EQUAL(lobby.stats().expired, 1);
+  home.advance(11s);
+  const auto report = co_await whole.end();
+  BOOST_CHECK_EQUAL(report.delivered, 1);
+  BOOST_CHECK_EQUAL(report.dropped, 2);
+  BOOST_CHECK_EQUAL(report.total(), 3);
+  for (const auto &m : report.members)
+    BOOST_CHECK_EQUAL(m.why, m.id == queued.s.id() ? error::timed_out : error::queue_full);
+  queued.own->stall_writes(false);
+  waiting.own->stall_writes(false);
+  co_await expect(queued.peer, texts("m0", "m2"));
+  co_await expect(waiting.peer, texts("m0", "m1"));
+  co_await expect(quick.peer, texts("m0", "m1", "old", "m2"));
+  const auto stats = lobby.stats();
+  BOOST_CHECK_EQUAL(stats.evicted, 0);
+  BOOST_CHECK_EQUAL(stats.expired, 1);
+  BOOST_CHECK_EQUAL(stats.dropped, 1);
+}
+BOOST_AUTO_TEST_CASE(a_broadcast_reports_expired_copies_as_dropped) { run(expired_broadcast); }
 
 task<> never_reading(shard &home) {
   // Ten of forty never read. The bytes that wait for each stay within its own bound.
