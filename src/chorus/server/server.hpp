@@ -47,12 +47,15 @@ struct server_options {
   // Told of every handler and page that failed and of connections that could not be set up, on the
   // thread of the shard where it happened; with several shards, from several threads at once.
   std::function<void(std::string_view what, const chorus::session *)> on_error{};
+  // Connections at a time that are no sessions: in their TLS or HTTP handshake, or asking for pages.
+  // One more is answered 503, or closed under TLS. 0 for no limit.
+  std::size_t max_handshakes = 1024;
 };
 
 struct server_stats {
   std::uint64_t accepted = 0;          // connections
   std::uint64_t upgraded = 0;          // sessions opened
-  std::uint64_t refused_limit = 0;     // by max_connections
+  std::uint64_t refused_limit = 0;     // by max_connections or max_handshakes
   std::uint64_t refused_other = 0;     // any other 4xx or 5xx answer to an upgrade
   std::uint64_t handshakes_failed = 0; // gone, late, or not speaking HTTP
   std::uint64_t accept_errors = 0;
@@ -63,6 +66,7 @@ struct server_stats {
   std::uint64_t evicted = 0;
   std::size_t connections = 0; // sessions open now
   std::size_t handlers = 0;    // running now
+  std::size_t handshakes = 0;  // connections that are no sessions now
 };
 
 struct stop_report {

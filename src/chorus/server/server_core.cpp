@@ -84,6 +84,7 @@ server_stats server_core::stats() const {
   for (const auto &s : shards_)
     s->add_to(sum);
   sum.evicted = setup_->rooms->evicted();
+  sum.handshakes = setup_->handshakes.load(std::memory_order_relaxed);
   return sum;
 }
 

@@ -1,15 +1,12 @@
 #include <chorus/server/server_shard.hpp>
 
 #include <chorus/async/spawn.hpp>
-
-#include <chorus/server/http.hpp>
 #include <chorus/transport/socket_stream.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 
 #include <string>
-#include <sys/socket.h>
 #include <utility>
 
 namespace chorus::detail {
@@ -155,50 +152,19 @@ result<> server_shard::listen(std::unique_ptr<transport::listener> l,
   return listener_->start(*this);
 }
 
-void server_shard::note_accept_errors() noexcept {
-  if (listener_)
-    count.accept_errors.store(listener_->stats().errors, std::memory_order_relaxed);
-}
-
-void server_shard::on_accept(int fd) noexcept {
-  transport::descriptor socket(fd);
-  note_accept_errors();
-  count.accepted.fetch_add(1, std::memory_order_relaxed);
-  if (!deal_to_.empty()) {
-    const auto next = deal_to_[next_deal_++ % deal_to_.size()].lock();
-    if (next && next.get() != this) {
-      next->home().post([next, s = std::move(socket)]() mutable { next->serve(std::move(s)); });
-      return;
-    }
-  }
-  serve(std::move(socket));
-}
-
-void server_shard::on_refused(int fd) noexcept {
-  transport::descriptor socket(fd);
-  note_accept_errors();
-  count.accepted.fetch_add(1, std::memory_order_relaxed);
-  count.refused_limit.fetch_add(1, std::memory_order_relaxed);
-  if (setup_->tls)
-    return; // an answer would cost a handshake
-  static const header_field retry[] = {{"Retry-After", "5"}};
-  static const std::string answer =
-      write_refusal(503, "This server has run out of file descriptors; try again later.", retry);
-  (void)::send(socket.get(), answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  // Unread bytes at the close would take the answer with them.
-  (void)::shutdown(socket.get(), SHUT_WR);
-  char request[4096];
-  (void)::recv(socket.get(), request, sizeof request, MSG_DONTWAIT);
-}
-
 void server_shard::serve(transport::descriptor socket) noexcept {
   if (stopping_)
     return;
   try {
+    auto visit = std::make_shared<http_visit>();
+    if (!visit->admit(setup_)) {
+      turn_away(std::move(socket), "This server has as many handshakes under way as it takes; try "
+                                   "again later.");
+      return;
+    }
     transport::socket_options options;
     options.keep_alive = true;
     auto carrier = transport::make_socket_stream(*home_, socket.release(), options);
-    auto visit = std::make_shared<http_visit>();
     visit->at = setup_->tls ? http_visit::phase::securing : http_visit::phase::reading;
     link(visits_, *visit);
     const auto slot = visit->cancel.slot();

@@ -40,6 +40,7 @@ struct server_setup {
   std::shared_ptr<hub> rooms;
   std::shared_ptr<transport::tls_context> tls; // null: plain
   std::atomic<std::size_t> admitted{0};        // sessions that count against max_connections
+  std::atomic<std::size_t> handshakes{0};      // connections that count against max_handshakes
 
   // Tells `on_error`, and never throws.
   void report(std::string_view what, const session *s) const noexcept;
@@ -77,6 +78,12 @@ struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
     between,  // after an answer
     working,  // a page is being made or an answer is being written
   };
+  http_visit() noexcept = default;
+  ~http_visit();
+  // Counts it; false when max_handshakes is reached.
+  bool admit(const std::shared_ptr<server_setup> &setup) noexcept;
+
+  std::shared_ptr<server_setup> counted_in; // null: not admitted
   boost::asio::cancellation_signal cancel;
   phase at = phase::securing;
   bool interrupted = false; // the server stops
@@ -148,6 +155,7 @@ private:
 
   void on_accept(int fd) noexcept override;
   void on_refused(int fd) noexcept override;
+  void turn_away(transport::descriptor socket, std::string_view why) noexcept;
   void note_accept_errors() noexcept;
   void visit_ended(http_visit &v) noexcept;
   void handler_ended(live_session &live, std::exception_ptr e, bool dropped) noexcept;
