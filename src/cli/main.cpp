@@ -12,6 +12,7 @@ int main(int argc, char **argv) {
   CLI::App app("WebSocket connections from the command line", "chorus");
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "The help of every command");
+  app.set_version_flag("--version", "chorus " CHORUS_VERSION, "Print the version");
   app.footer(
       "Exit status: 0 closed in order, 1 failed, 2 wrong usage, 3 refused, 4 TLS, 5 timed out,\n"
       "6 protocol error or closed with an error code.");

@@ -1,7 +1,8 @@
 """The contract of the `chorus` program, as docs/program.md states it: lines, exit statuses, sentences,
 signals. Python's standard library only.
 
-    program_test.py --program PATH --certificates make_certs.sh [unittest arguments]
+    program_test.py --program PATH --project-version X.Y.Z --certificates make_certs.sh
+                    [unittest arguments]
 """
 import argparse
 import base64
@@ -22,6 +23,7 @@ import time
 import unittest
 
 PROGRAM = "chorus"
+PROJECT_VERSION = None
 MAKE_CERTS = None
 PATIENCE = 60  # seconds; only a hanging program meets it
 
@@ -168,6 +170,13 @@ class Help(Contract):
         everything = run("--help-all").out.decode()
         self.assertIn("--in-flight", everything)
         self.assertIn("--overflow", everything)
+
+    def test_version(self):
+        for arguments in (["--version"], ["--version", "serve"]):
+            done = run(*arguments)
+            self.assert_status(done, OK)
+            self.assertEqual(done.out.decode(), f"chorus {PROJECT_VERSION}\n")
+            self.assertEqual(done.err, "")
 
     def test_wrong_usage(self):
         for arguments in ([], ["frobnicate"], ["serve", "--frobnicate"], ["serve", "--threads", "x"],
@@ -732,7 +741,9 @@ class Bench(Contract):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--program", required=True)
+    parser.add_argument("--project-version", required=True)
     parser.add_argument("--certificates", required=True)
     settings, rest = parser.parse_known_args()
     PROGRAM, MAKE_CERTS = settings.program, settings.certificates
+    PROJECT_VERSION = settings.project_version
     unittest.main(argv=[sys.argv[0], *rest])
