@@ -20,11 +20,13 @@ struct seating {
   std::uint64_t begin = 0;
   std::uint64_t end = ~std::uint64_t{0};
   bool planned = false; // ended while nothing was being published
+  bool cut = false;     // by the end of its server, in the midst of publishing
   bool over = false;
   // Copies its connection took: handed to the kernel, dropped by policy, not begun at the end.
   std::uint64_t sent = 0;
   std::uint64_t dropped = 0;
   std::uint64_t unsent = 0;
+  std::uint64_t confirmed = 0; // of those sent: before a ping that the client answered
 };
 
 struct totals {
@@ -33,7 +35,7 @@ struct totals {
   std::uint64_t dropped = 0;      // by the overflow policy
   std::uint64_t server_down = 0;  // published while there was no server
   std::uint64_t not_yet_back = 0; // published before this client had joined (again)
-  std::uint64_t unconfirmed = 0;  // given to a connection that ended before it arrived
+  std::uint64_t unconfirmed = 0;  // on its way to this client when the connection ended
   // Messages of the clients to the server.
   std::uint64_t up_accepted = 0;
   std::uint64_t up_received = 0;
@@ -56,6 +58,8 @@ public:
   // The publisher's side; one thread. `server` 0: there is none. Before the number is published.
   std::uint64_t publish(unsigned server);
   void pause(bool on) noexcept { paused_ = on; }
+  // From here on the connections of `server` end without warning.
+  void cut(unsigned server) noexcept { cut_ = server; }
   std::uint64_t published() const noexcept { return published_; }
 
   // The server handlers' side; any thread. Returns the seating's place in the book.
@@ -94,6 +98,7 @@ private:
   std::vector<std::uint8_t> server_of_; // by number; 0: down
   std::atomic<std::uint64_t> published_{0};
   std::atomic<bool> paused_{false};
+  std::atomic<unsigned> cut_{0}; // a server's number
   std::atomic<std::uint64_t> deliveries_{0};
   std::atomic<std::uint64_t> upstream_{0};
   std::atomic<std::size_t> joined_[3] = {};
