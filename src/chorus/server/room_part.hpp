@@ -38,7 +38,6 @@ struct publish_terms {
   }
 };
 
-// A copy of a broadcast that waits for room in a member's full queue.
 struct waiting_copy;
 
 class room_part final : public fan_in,
@@ -115,6 +114,10 @@ private:
                    const encoded_run *encoded) noexcept;
   void deliver_single(session_core &core, run &r, std::size_t index, const encoded_run *encoded);
   const encoded_run *encode_for(session_core &core, run &r);
+  // For copies of a message with a time to live: counts those dropped for their age and passes all
+  // on to `outcomes`, if there are any.
+  std::shared_ptr<delivery_sink> sink_of_age(time_point expires,
+                                             std::shared_ptr<gather_part> outcomes) const;
   std::unique_ptr<message_extras> extras_for(const run &r, std::size_t index, session_id id) const;
   void settle(const run &r, std::size_t index, session_id id, write_outcome outcome) const noexcept;
   void skip(session_core &core, const run &r, std::size_t index) noexcept;
@@ -137,6 +140,16 @@ private:
   std::vector<std::unique_ptr<waiting_copy>> waiting_;
   bool delivering_ = false;
   bool gone_while_delivering_ = false;
+};
+
+// A copy of a broadcast that waits for room in a member's full queue.
+struct waiting_copy final : send_waiter {
+  explicit waiting_copy(std::shared_ptr<room_part> p) : part(std::move(p)) {}
+  void settled() noexcept override;
+  std::shared_ptr<room_part> part; // the member may leave meanwhile, and the room go
+  message copy;
+  std::shared_ptr<session_core> core;
+  std::shared_ptr<gather_part> outcomes;
 };
 
 } // namespace chorus::detail
