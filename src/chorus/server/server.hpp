@@ -99,11 +99,12 @@ public:
   task<result<>> start();
   // Stops in order: closes the listeners, answers unfinished handshakes with 503, flushes and closes
   // every session with 1001, and at the deadline aborts what is left and cancels handlers, which get
-  // up to a second more to end. Always ends, at the latest then; who has not ended by then is counted
-  // in the report and in stats(). Further calls wait for the first and may bring the deadline nearer.
-  // Cancelling stops waiting, not stopping. A handler of this server that calls it is itself waited
-  // for until the deadline, then cancelled; it still gets its report. Afterwards the server can't be
-  // started again.
+  // up to a second more to end. What was published to a room before the call is queued at every
+  // member, on whatever shard, before its close is. Always ends, at the latest then; who has not
+  // ended by then is counted in the report and in stats(). Further calls wait for the first and may
+  // bring the deadline nearer. Cancelling stops waiting, not stopping. A handler of this server that
+  // calls it is itself waited for until the deadline, then cancelled; it still gets its report.
+  // Afterwards the server can't be started again.
   task<stop_report> stop(std::chrono::milliseconds deadline = std::chrono::seconds(10));
 
   // Of a started server: the real port (0 for unix sockets), "127.0.0.1:8080" and "ws://127.0.0.1:8080".
