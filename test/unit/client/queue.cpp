@@ -30,6 +30,28 @@ BOOST_AUTO_TEST_CASE(what_is_sent_offline_arrives_in_order) {
   }(w));
 }
 
+// What a connection can't take at once goes back to where it was.
+BOOST_AUTO_TEST_CASE(what_waits_behind_a_full_session_keeps_its_order) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    auto o = eager({l.url()});
+    o.session.queue_messages = 3;
+    o.outbox_bytes = 64 << 20;
+    client c(here.rt, std::move(o));
+    const std::string large(24 << 20, 'l'); // more than the kernel takes
+    BOOST_TEST((co_await c.send(large)).has_value());
+    for (int i = 0; i < 50; ++i)
+      BOOST_TEST((co_await c.send(std::to_string(i))).has_value());
+    auto p = co_await l.accept_open();
+    BOOST_TEST((co_await c.connected()).has_value());
+    BOOST_TEST(c.stats().queued_messages > 40U);
+    BOOST_TEST((co_await p.read_text()).value_or("").size() == large.size());
+    for (int i = 0; i < 50; ++i)
+      BOOST_TEST((co_await p.read_text()).value_or("nothing") == std::to_string(i));
+  }(w));
+}
+
 BOOST_AUTO_TEST_CASE(waiting_senders_keep_their_order_and_can_give_up) {
   world w;
   w.run([](world &here) -> task<> {
