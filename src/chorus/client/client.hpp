@@ -38,7 +38,12 @@ struct client_stats {
   std::uint64_t messages_received = 0;
   std::uint64_t messages_sent = 0;    // handed to a connection; not those that came back unsent
   std::uint64_t messages_dropped = 0; // by the outbox's policy, or left over when the client ended
-  // Begun on a connection that ended before the peer was known to have read them.
+  // Begun on a connection that has ended, with nothing to show that the peer's protocol layer got
+  // them: it answered neither a later ping nor a close frame of ours behind them. They may have
+  // arrived or not; none is sent again. A close that the peer begins confirms nothing: its frame does
+  // not say what it had read (RFC 6455 section 5.5.1). Framed connections (tcp, tls, unix) know
+  // neither pings nor close frames, so nothing sent on them is ever confirmed. What was sent on a
+  // session directly counts as well. Counted when the connection ends.
   std::uint64_t messages_unconfirmed = 0;
   std::size_t queued_messages = 0; // in the offline outbox
   std::size_t queued_bytes = 0;

@@ -258,7 +258,8 @@ void client_core::account(session &s) {
   // left once less than that has begun.
   const std::uint64_t accepted = handed_ + direct_;
   const auto back = static_cast<std::uint64_t>(unsent.size());
-  const auto begun = accepted > back ? accepted - back : 0;
+  // What was sent on `current()` directly comes back as well but is not among the accepted.
+  const auto begun = std::max(accepted > back ? accepted - back : 0, last.messages_sent);
   const auto stale = begun < direct_ ? std::min(direct_ - begun, back) : 0;
   lock held(mutex_);
   while (unsent.size() > stale) {

@@ -182,6 +182,11 @@ public:
     input_.erase(0, at + 4 + size);
     co_return f;
   }
+  // The first two bytes of the next frame, which stays unread; empty when the connection ended.
+  task<std::string> read_frame_head() {
+    const bool there = co_await need(2);
+    co_return there ? input_.substr(0, 2) : std::string();
+  }
   // The next text message; pings are answered. Nothing when the connection ended or closes.
   task<std::optional<std::string>> read_text() {
     for (;;) {
