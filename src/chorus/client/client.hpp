@@ -87,6 +87,9 @@ struct client_options {
   // For clients that only send: what arrives is dropped unread. Otherwise a client whose messages
   // nobody takes reads no more, and does not reconnect, once its inbox is full.
   bool ignore_input = false;
+  // The files that `tls` names are read at the first attempt that needs them and kept. True: read
+  // again at every attempt, for certificates that are renewed in place.
+  bool reread_tls_files = false;
 };
 
 // Trying again the same way can't succeed, so a client stops: an unusable URL or option; a

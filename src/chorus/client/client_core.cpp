@@ -28,7 +28,7 @@ std::uint64_t fresh_seed() {
   throw std::invalid_argument("chorus: client_options: " + sentence);
 }
 
-std::vector<std::shared_ptr<const connect_plan>> make_plans(const client_options &options) {
+std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &options) {
   if (options.urls.empty())
     unusable("urls is empty; give at least one, like wss://example.org/path");
   std::vector<header> headers;
@@ -36,7 +36,7 @@ std::vector<std::shared_ptr<const connect_plan>> make_plans(const client_options
     headers.push_back({name, value});
   const std::vector<std::string_view> subprotocols(options.subprotocols.begin(),
                                                    options.subprotocols.end());
-  std::vector<std::shared_ptr<const connect_plan>> plans;
+  std::vector<std::shared_ptr<connect_plan>> plans;
   for (const auto &text : options.urls) {
     const auto where = url::parse(text);
     connect_options one;

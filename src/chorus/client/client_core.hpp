@@ -93,7 +93,8 @@ private:
 
   // client_supervision.cpp, on the shard.
   static task<> supervise(lease held);
-  task<result<session>> attempt(std::shared_ptr<const connect_plan> plan);
+  task<result<session>> attempt(std::shared_ptr<connect_plan> plan);
+  result<> prepare_tls(connect_plan &plan);
   task<failure> serve(session s);
   task<failure> pump(session &s);
   task<> back_off();
@@ -113,7 +114,8 @@ private:
 
   const std::shared_ptr<shard> home_;
   const client_options options_;
-  std::vector<std::shared_ptr<const connect_plan>> plans_;
+  // Changed between attempts only, on the shard.
+  std::vector<std::shared_ptr<connect_plan>> plans_;
   bool framed_only_ = false; // no URL is a WebSocket, so a message can be checked beforehand
 
   mutable std::mutex mutex_;
@@ -148,6 +150,7 @@ private:
 
   // The shard's.
   boost::asio::cancellation_signal cancel_attempt_;
+  std::shared_ptr<transport::tls_context> tls_context_; // of all URLs; null before it is needed
   bool attempting_ = false;
   bool closer_running_ = false;
   std::uint64_t handed_ = 0; // to the present session

@@ -1,6 +1,7 @@
 #include <chorus/client/client_core.hpp>
 
 #include <chorus/session/setup.hpp>
+#include <chorus/transport/tls.hpp>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -90,8 +91,24 @@ task<> client_core::supervise(lease held) {
   core.finish(std::move(end), std::move(close_outcome));
 }
 
+// Reading the system's certificates costs more than all the rest of an attempt.
+result<> client_core::prepare_tls(connect_plan &plan) {
+  if (!plan.where.is_secure() || plan.dial.ready_context || options_.reread_tls_files)
+    return {};
+  if (!tls_context_) {
+    auto made = transport::make_client_context(options_.tls);
+    if (!made)
+      return made.error();
+    tls_context_ = *std::move(made);
+  }
+  plan.dial.ready_context = tls_context_;
+  return {};
+}
+
 // In a coroutine of its own, so that it can be cancelled alone.
-task<result<session>> client_core::attempt(std::shared_ptr<const connect_plan> plan) {
+task<result<session>> client_core::attempt(std::shared_ptr<connect_plan> plan) {
+  if (auto prepared = prepare_tls(*plan); !prepared)
+    co_return prepared.error();
   attempting_ = true;
   auto opening = open_session(home_, std::move(plan));
   auto [failed, opened] = co_await asio::co_spawn(

@@ -1,4 +1,5 @@
-// `connect` and `client` over TLS: what each kind of bad server is called.
+// `connect` and `client` over TLS: what each kind of bad server is called, and the files being read
+// once.
 
 #include "scripted.hpp"
 
@@ -7,6 +8,7 @@
 #include <chorus/session/setup.hpp>
 
 #include <array>
+#include <filesystem>
 
 using namespace client_test;
 using chorus::client;
@@ -147,6 +149,23 @@ task<> check_refusal(world &w, std::string url, std::string address, error expec
   }
 }
 
+// A copy of the issuer's certificate that can be taken away.
+class borrowed_issuer {
+public:
+  borrowed_issuer() : path_(pem("borrowed")) {
+    std::filesystem::copy_file(pem("ca"), path_, std::filesystem::copy_options::overwrite_existing);
+  }
+  ~borrowed_issuer() { take_away(); }
+  const std::string &path() const { return path_; }
+  void take_away() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+
+private:
+  std::string path_;
+};
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(over_tls)
@@ -253,6 +272,45 @@ BOOST_AUTO_TEST_CASE(a_websocket_without_tls_at_a_tls_port) {
     BOOST_TEST((r.error().detail().where == stage::upgrade));
     BOOST_TEST_INFO(r.error().message());
     BOOST_TEST(r.error().message().find("wss://") != std::string::npos);
+  }(w));
+}
+
+BOOST_AUTO_TEST_CASE(the_files_are_read_once) {
+  world w;
+  w.run([](world &here) -> task<> {
+    tls_server server(here, "server", true);
+    borrowed_issuer issuer;
+    auto o = eager_tls(server.url());
+    o.tls.ca_file = issuer.path();
+    client c(here.rt, std::move(o));
+    co_await echoes(c);
+    issuer.take_away();
+    for (std::uint64_t i = 1; i <= 2; ++i) {
+      server.drop();
+      co_await echoes(c);
+      BOOST_TEST(c.stats().reconnects == i);
+    }
+  }(w));
+}
+
+BOOST_AUTO_TEST_CASE(the_files_are_read_again_when_asked_for) {
+  world w;
+  w.run([](world &here) -> task<> {
+    tls_server server(here, "server", true);
+    borrowed_issuer issuer;
+    auto o = eager_tls(server.url());
+    o.tls.ca_file = issuer.path();
+    o.reread_tls_files = true;
+    client c(here.rt, std::move(o));
+    co_await echoes(c);
+    server.drop();
+    co_await echoes(c);
+    issuer.take_away();
+    server.drop();
+    const auto why = co_await c.receive();
+    BOOST_REQUIRE(!why.has_value());
+    BOOST_TEST((why.error() == error::tls_bad_configuration));
+    BOOST_TEST(why.error().message().find("borrowed") != std::string::npos);
   }(w));
 }
 
