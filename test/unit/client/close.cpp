@@ -139,6 +139,41 @@ BOOST_AUTO_TEST_CASE(while_open_it_sends_what_is_queued_first) {
   }(w));
 }
 
+// They had no place in the queue yet.
+BOOST_AUTO_TEST_CASE(while_a_sender_waits_its_message_is_refused) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    auto o = eager({l.url()});
+    o.session.queue_bytes = 1'000;
+    o.outbox_messages = 1;
+    client c(here.rt, std::move(o));
+    auto p = co_await l.accept_open();
+    BOOST_TEST((co_await c.connected()).has_value());
+    const std::string large(24 << 20, 'l'); // more than the kernel takes
+    BOOST_TEST((co_await c.send(large)).has_value());
+    bool room = true;
+    while (room)
+      room = c.try_send("queued").has_value();
+    background<result<>> waiting(here.rt.executor(), c.send("refused"));
+    co_await turns();
+    BOOST_TEST(!waiting.done());
+    background<result<>> ending(here.rt.executor(), c.close());
+    const auto told = co_await waiting.get(); // though nothing moves
+    BOOST_CHECK(told.error() == error::not_open);
+    BOOST_TEST((co_await p.read_text()).value_or("").size() == large.size());
+    bool more = true;
+    while (more) {
+      const auto got = co_await p.read_text(); // answers the close
+      more = got.has_value();
+      if (more)
+        BOOST_TEST(*got == "queued");
+    }
+    p.close();
+    BOOST_TEST((co_await ending.get()).has_value());
+  }(w));
+}
+
 BOOST_AUTO_TEST_CASE(a_peer_that_does_not_answer_or_read_is_aborted) {
   world w;
   w.run([](world &here) -> task<> {
