@@ -1,10 +1,8 @@
 #include "cancellable.hpp"
+#include "ports.hpp"
 #include "support.hpp"
 
 #include <chorus/transport/dial.hpp>
-
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 
 using namespace chorus;
 using namespace chorus::test;
@@ -18,38 +16,6 @@ namespace {
 std::string port_of(const listener &l) {
   return l.local_address().substr(l.local_address().rfind(':') + 1);
 }
-
-// A port on which nobody listens, kept from everybody else while it lives.
-struct dead_port {
-  dead_port() : socket(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto *where = reinterpret_cast<sockaddr *>(&address);
-    BOOST_REQUIRE_EQUAL(::bind(socket.get(), where, size), 0);
-    BOOST_REQUIRE_EQUAL(::getsockname(socket.get(), where, &size), 0);
-    number = std::to_string(ntohs(address.sin_port));
-  }
-  transport::descriptor socket;
-  std::string number;
-};
-
-// A listener whose backlog is full: further connects get no answer.
-struct full_port : dead_port {
-  full_port() {
-    BOOST_REQUIRE_EQUAL(::listen(socket.get(), 0), 0);
-    sockaddr_in address{};
-    socklen_t size = sizeof address;
-    auto *where = reinterpret_cast<sockaddr *>(&address);
-    ::getsockname(socket.get(), where, &size);
-    for (int i = 0; i < 2; ++i) {
-      fill.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-      ::connect(fill.back().get(), where, size);
-    }
-  }
-  std::vector<transport::descriptor> fill;
-};
 
 } // namespace
 
