@@ -16,8 +16,9 @@ using transport::listener;
 
 namespace {
 
-// A blocking client connection to "127.0.0.1:port", "[::1]:port" or "unix:path"; -1 and errno.
-int knock(const std::string &address) {
+// A blocking client connection to "127.0.0.1:port", "[::1]:port" or "unix:path"; -1 and errno. By
+// `socket`, which stays the caller's, or by a new one.
+int knock(const std::string &address, int socket = -1) {
   sockaddr_storage storage{};
   socklen_t size = 0;
   if (address.starts_with("unix:")) {
@@ -40,6 +41,8 @@ int knock(const std::string &address) {
       size = sizeof to;
     }
   }
+  if (socket >= 0)
+    return ::connect(socket, reinterpret_cast<const sockaddr *>(&storage), size) == 0 ? socket : -1;
   transport::descriptor s(::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (::connect(s.get(), reinterpret_cast<const sockaddr *>(&storage), size) != 0)
     return -1;
@@ -327,6 +330,42 @@ BOOST_AUTO_TEST_CASE(out_of_descriptors_it_refuses_politely) {
     std::function<bool()> four = [&] { return a.waiting.size() == 4; };
     const bool served = co_await a.changed.until(std::move(four));
     BOOST_TEST(served);
+  });
+}
+
+// The kernel reports the want of a descriptor even where nobody waits: that is no error, and costs
+// the reserve only for a moment.
+BOOST_AUTO_TEST_CASE(out_of_descriptors_with_nobody_waiting) {
+  run([](detail::shard &home) -> task<> {
+    home.use_manual_clock();
+    acceptor a(home);
+    auto l = listener::open(home, "127.0.0.1:0");
+    BOOST_REQUIRE((*l)->start(a).has_value());
+    // The undefined behaviour sanitizer needs a descriptor to look at a type for the first time.
+    static_cast<transport::accept_handler &>(a).on_refused(::dup(0));
+    a.refused = 0;
+    std::vector<transport::descriptor> clients;
+    for (int i = 0; i < 2; ++i)
+      clients.emplace_back(knock((*l)->local_address()));
+    transport::descriptor third(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    {
+      few_descriptors limit(2);
+      for (int i = 0; i < 3; ++i) // each turn ends at the empty backlog
+        home.poll().dispatch();
+      BOOST_TEST(a.waiting.size() == 2U);
+      BOOST_TEST((*l)->stats().errors == 0U);
+      BOOST_TEST((*l)->stats().pauses == 0U);
+      knock((*l)->local_address(), third.get());
+      home.poll().dispatch();
+      BOOST_TEST(a.refused == 1U); // by the reserve
+      BOOST_TEST((*l)->stats().errors == 1U);
+      BOOST_TEST((*l)->stats().pauses == 0U);
+    }
+    // A descriptor has come free, and no pause is in the way.
+    clients.emplace_back(knock((*l)->local_address()));
+    home.poll().dispatch();
+    BOOST_TEST(a.waiting.size() == 3U);
+    co_return;
   });
 }
 

@@ -138,6 +138,45 @@ BOOST_AUTO_TEST_CASE(what_is_pending_flushes_itself) {
   });
 }
 
+// The kernel takes bytes again, but what waits has not been tried: records are numbered, so one that
+// overtook another would end the connection.
+BOOST_AUTO_TEST_CASE(the_good_bye_does_not_overtake_what_is_pending) {
+  run([](detail::shard &home) -> task<> {
+    for (const std::size_t most : {0U, 7U}) { // all at once; in pieces
+      tls_pair p(home);
+      co_await p.shake();
+      get(*p.client);
+      p.below_server->stall_writes(true);
+      BOOST_TEST(put(*p.server, "tail").bytes == 4U);
+      p.below_server->stall_writes(false);
+      p.below_server->limit(most);
+      p.server->shutdown_write();
+      const auto got = co_await read_exactly(*p.client, 4);
+      BOOST_TEST(got == "tail");
+      const auto last = co_await read_to_end(*p.client);
+      BOOST_TEST(last == io_status::end);
+    }
+  });
+}
+
+// What comes to wait when a part has gone out already goes behind the rest of it.
+BOOST_AUTO_TEST_CASE(a_half_sent_record_is_finished_first) {
+  run([](detail::shard &home) -> task<> {
+    tls_pair p(home, client_options(), server_options(), "localhost", {.capacity = 500});
+    co_await p.shake();
+    BOOST_REQUIRE(p.open());
+    BOOST_TEST(get(*p.client) == ""); // session tickets
+    BOOST_TEST(put(*p.server, std::string(1000, 'r')).bytes == 1000U);
+    BOOST_TEST(get(*p.client) == ""); // the first 500 bytes are no record yet
+    BOOST_TEST(put(*p.server, "more").status == io_status::would_block); // the second 500
+    p.server->shutdown_write();
+    const auto got = co_await read_exactly(*p.client, 1000);
+    BOOST_TEST((got == std::string(1000, 'r')));
+    const auto last = co_await read_to_end(*p.client);
+    BOOST_TEST(last == io_status::end);
+  });
+}
+
 BOOST_AUTO_TEST_CASE(a_megabyte_each_way_through_tiny_buffers) {
   run([](detail::shard &home) -> task<> {
     std::string large;

@@ -74,9 +74,9 @@ inline tls_options client_options() {
 // Both ends of a TLS connection over memory, and what is below them.
 struct tls_pair {
   tls_pair(detail::shard &home, const tls_options &client_with, const tls_options &server_with,
-           std::string_view host = "localhost")
+           std::string_view host = "localhost", transport::memory_options memory = {})
       : changed(home) {
-    auto [a, b] = make_memory_pair(home, home);
+    auto [a, b] = make_memory_pair(home, home, memory);
     below_client = a.get();
     below_server = b.get();
     auto cc = transport::make_client_context(client_with);
