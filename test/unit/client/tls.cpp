@@ -1,7 +1,7 @@
 // `connect` and `client` over TLS: what each kind of bad server is called, and the files being read
 // once.
 
-#include "scripted.hpp"
+#include "attempt.hpp"
 
 #include "unit/transport/tls_support.hpp"
 
@@ -13,17 +13,12 @@
 using namespace client_test;
 using chorus::client;
 using chorus::client_state;
-using chorus::connect;
-using chorus::connect_options;
-using chorus::session;
 using chorus::stage;
 using chorus::tls_options;
 using chorus::test::pem;
 using chorus::test::server_options;
 
 namespace {
-
-using attempt = background<result<session>>;
 
 tls_options trusting() { return chorus::test::client_options(); }
 
