@@ -49,6 +49,9 @@ BOOST_AUTO_TEST_CASE(what_waits_behind_a_full_session_keeps_its_order) {
     BOOST_TEST((co_await p.read_text()).value_or("").size() == large.size());
     for (int i = 0; i < 50; ++i)
       BOOST_TEST((co_await p.read_text()).value_or("nothing") == std::to_string(i));
+    BOOST_TEST((co_await c.flush()).has_value());
+    BOOST_TEST(c.stats().queued_messages == 0U);
+    BOOST_TEST(c.stats().queued_bytes == 0U);
   }(w));
 }
 
@@ -153,6 +156,24 @@ BOOST_AUTO_TEST_CASE(on_connect_speaks_first_and_only_there) {
       p.reset();
     }
     BOOST_TEST(c.stats().messages_sent == 1U);
+  }(w));
+}
+
+BOOST_AUTO_TEST_CASE(what_on_connect_sends_by_the_client_waits_its_turn) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    std::optional<client> c;
+    auto o = eager({l.url()});
+    o.on_connect = [&c](chorus::session &s) {
+      BOOST_TEST(c->try_send("by the client").has_value());
+      BOOST_TEST(s.try_send("on the session").has_value());
+    };
+    c.emplace(here.rt, std::move(o));
+    BOOST_TEST((co_await c->send("queued")).has_value());
+    auto p = co_await l.accept_open();
+    for (const auto *expected : {"on the session", "queued", "by the client"})
+      BOOST_TEST((co_await p.read_text()).value_or("nothing") == expected);
   }(w));
 }
 

@@ -74,6 +74,7 @@ BOOST_AUTO_TEST_CASE(on_message_takes_them_all) {
     auto p = co_await l.accept_open(peer::text("a") + peer::text("b"));
     co_await log.wait("b");
     BOOST_TEST(log.joined() == "a b");
+    BOOST_TEST(c.stats().messages_received == 2U);
     auto got = co_await c.receive();
     BOOST_CHECK(got.error() == error::busy);
   }(w));
