@@ -1,12 +1,10 @@
+#include "knock.hpp"
 #include "support.hpp"
 
 #include <chorus/transport/address.hpp>
 
-#include <cerrno>
 #include <filesystem>
 #include <fstream>
-#include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/un.h>
 
 using namespace chorus;
@@ -15,39 +13,6 @@ using transport::listen_options;
 using transport::listener;
 
 namespace {
-
-// A blocking client connection to "127.0.0.1:port", "[::1]:port" or "unix:path"; -1 and errno. By
-// `socket`, which stays the caller's, or by a new one.
-int knock(const std::string &address, int socket = -1) {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-  if (address.starts_with("unix:")) {
-    auto &to = reinterpret_cast<sockaddr_un &>(storage);
-    BOOST_REQUIRE(transport::make_unix_address(address.substr(5), to, size));
-  } else {
-    const auto port =
-        htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
-    if (address.starts_with("[")) {
-      auto &to = reinterpret_cast<sockaddr_in6 &>(storage);
-      to.sin6_family = AF_INET6;
-      to.sin6_addr = in6addr_loopback;
-      to.sin6_port = port;
-      size = sizeof to;
-    } else {
-      auto &to = reinterpret_cast<sockaddr_in &>(storage);
-      to.sin_family = AF_INET;
-      to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-      to.sin_port = port;
-      size = sizeof to;
-    }
-  }
-  if (socket >= 0)
-    return ::connect(socket, reinterpret_cast<const sockaddr *>(&storage), size) == 0 ? socket : -1;
-  transport::descriptor s(::socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (::connect(s.get(), reinterpret_cast<const sockaddr *>(&storage), size) != 0)
-    return -1;
-  return s.release();
-}
 
 class scratch {
 public:
@@ -61,22 +26,6 @@ public:
 
 private:
   std::filesystem::path path_;
-};
-
-// Lowers RLIMIT_NOFILE to what is open now plus `more`, for as long as it lives.
-class few_descriptors {
-public:
-  explicit few_descriptors(rlim_t more) {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
-    const transport::descriptor lowest(::dup(0));
-    auto limit = before_;
-    limit.rlim_cur = static_cast<rlim_t>(lowest.get()) + more;
-    BOOST_REQUIRE_EQUAL(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-  }
-  ~few_descriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
-
-private:
-  rlimit before_{};
 };
 
 } // namespace
@@ -302,123 +251,6 @@ BOOST_AUTO_TEST_CASE(a_burst_is_taken_in_turns) {
     while (a.waiting.size() < 150)
       co_await chorus::sleep(1ms);
     BOOST_TEST((*l)->stats().accepted == 150U);
-  });
-}
-
-// With no descriptor left the peers are refused politely, and served again as soon as there is one.
-BOOST_AUTO_TEST_CASE(out_of_descriptors_it_refuses_politely) {
-  run([](detail::shard &home) -> task<> {
-    acceptor a(home);
-    auto l = listener::open(home, "127.0.0.1:0");
-    BOOST_REQUIRE((*l)->start(a).has_value());
-    std::vector<transport::descriptor> clients;
-    for (int i = 0; i < 100; ++i)
-      clients.emplace_back(knock((*l)->local_address()));
-    {
-      few_descriptors limit(3);
-      std::function<bool()> all = [&] { return a.waiting.size() + a.refused == 100; };
-      const bool done = co_await a.changed.until(std::move(all));
-      BOOST_TEST(done);
-      BOOST_TEST(a.waiting.size() == 3U);
-      BOOST_TEST(a.refused == 97U);
-    }
-    BOOST_TEST((*l)->stats().accepted == 3U);
-    BOOST_TEST((*l)->stats().refused == 97U);
-    BOOST_TEST((*l)->stats().errors == 97U);
-    BOOST_TEST((*l)->stats().pauses == 0U);
-    const transport::descriptor late(knock((*l)->local_address()));
-    std::function<bool()> four = [&] { return a.waiting.size() == 4; };
-    const bool served = co_await a.changed.until(std::move(four));
-    BOOST_TEST(served);
-  });
-}
-
-// The kernel reports the want of a descriptor even where nobody waits: that is no error, and costs
-// the reserve only for a moment.
-BOOST_AUTO_TEST_CASE(out_of_descriptors_with_nobody_waiting) {
-  run([](detail::shard &home) -> task<> {
-    home.use_manual_clock();
-    acceptor a(home);
-    auto l = listener::open(home, "127.0.0.1:0");
-    BOOST_REQUIRE((*l)->start(a).has_value());
-    // The undefined behaviour sanitizer needs a descriptor to look at a type for the first time.
-    static_cast<transport::accept_handler &>(a).on_refused(::dup(0));
-    a.refused = 0;
-    std::vector<transport::descriptor> clients;
-    for (int i = 0; i < 2; ++i)
-      clients.emplace_back(knock((*l)->local_address()));
-    transport::descriptor third(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    {
-      few_descriptors limit(2);
-      for (int i = 0; i < 3; ++i) // each turn ends at the empty backlog
-        home.poll().dispatch();
-      BOOST_TEST(a.waiting.size() == 2U);
-      BOOST_TEST((*l)->stats().errors == 0U);
-      BOOST_TEST((*l)->stats().pauses == 0U);
-      knock((*l)->local_address(), third.get());
-      home.poll().dispatch();
-      BOOST_TEST(a.refused == 1U); // by the reserve
-      BOOST_TEST((*l)->stats().errors == 1U);
-      BOOST_TEST((*l)->stats().pauses == 0U);
-    }
-    // A descriptor has come free, and no pause is in the way.
-    clients.emplace_back(knock((*l)->local_address()));
-    home.poll().dispatch();
-    BOOST_TEST(a.waiting.size() == 3U);
-    co_return;
-  });
-}
-
-// A handler that keeps a refused connection uses up the reserve: then accepting pauses, by the wheel.
-BOOST_AUTO_TEST_CASE(without_a_reserve_it_pauses_and_comes_back) {
-  struct hoarder : transport::accept_handler {
-    void on_accept(int fd) noexcept override { kept.emplace_back(fd); }
-    void on_refused(int fd) noexcept override {
-      kept.emplace_back(fd);
-      ++refused;
-    }
-    std::vector<transport::descriptor> kept;
-    int refused = 0;
-  };
-  run([](detail::shard &home) -> task<> {
-    home.use_manual_clock();
-    hoarder h;
-    // The undefined behaviour sanitizer needs a descriptor to look at a type for the first time.
-    transport::accept_handler &handler = h;
-    handler.on_accept(::dup(0));
-    handler.on_refused(::dup(0));
-    h.kept.clear();
-    h.refused = 0;
-    auto l = listener::open(home, "127.0.0.1:0");
-    std::vector<transport::descriptor> clients;
-    for (int i = 0; i < 5; ++i)
-      clients.emplace_back(knock((*l)->local_address()));
-    {
-      // One for the connection accepted, and one for the reserve, which the limit does not move.
-      few_descriptors limit(1);
-      BOOST_REQUIRE((*l)->start(h).has_value());
-      home.poll().dispatch();
-      BOOST_TEST(h.kept.size() == 2U);
-      BOOST_TEST(h.refused == 1);
-      BOOST_TEST((*l)->stats().pauses == 1U);
-      // It does not spin meanwhile, and each further pause is longer.
-      home.poll().dispatch();
-      BOOST_TEST((*l)->stats().pauses == 1U);
-      home.advance(120ms);
-      home.poll().dispatch();
-      BOOST_TEST((*l)->stats().pauses == 2U);
-      home.advance(120ms);
-      home.poll().dispatch();
-      BOOST_TEST((*l)->stats().pauses == 2U);
-      home.advance(120ms);
-      home.poll().dispatch();
-      BOOST_TEST((*l)->stats().pauses == 3U);
-    }
-    home.advance(1100ms);
-    home.poll().dispatch();
-    BOOST_TEST(h.kept.size() == 5U);
-    BOOST_TEST((*l)->stats().accepted == 4U);
-    co_return;
   });
 }
 
