@@ -89,6 +89,28 @@ BOOST_AUTO_TEST_CASE(waiting_senders_keep_their_order_and_can_give_up) {
   }(w));
 }
 
+BOOST_AUTO_TEST_CASE(a_small_message_does_not_overtake_a_large_one_that_waits) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    auto o = eager({l.url()});
+    o.outbox_bytes = 10;
+    client c(here.rt, std::move(o));
+    BOOST_TEST((co_await c.send("first...")).has_value());
+    background<result<>> large(here.rt.executor(), c.send("large..."));
+    co_await turns();
+    BOOST_CHECK(c.try_send("s").error() == error::queue_full); // it would fit
+    background<result<>> small(here.rt.executor(), c.send("s"));
+    co_await turns();
+    BOOST_TEST(!small.done());
+    auto p = co_await l.accept_open();
+    for (const auto *expected : {"first...", "large...", "s"})
+      BOOST_TEST((co_await p.read_text()).value_or("nothing") == expected);
+    BOOST_TEST((co_await large.get()).has_value());
+    BOOST_TEST((co_await small.get()).has_value());
+  }(w));
+}
+
 BOOST_AUTO_TEST_CASE(drop_newest_and_drop_oldest) {
   world w;
   w.run([](world &here) -> task<> {

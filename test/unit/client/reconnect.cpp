@@ -241,6 +241,7 @@ BOOST_AUTO_TEST_CASE(a_proven_connection_starts_over_with_the_first) {
     p.reset();
     auto back = co_await again.accept_open();
     BOOST_TEST((co_await c.connected()).has_value());
+    BOOST_TEST(c.stats().attempts == 3U); // at once, not after trying the second in vain
   }(w));
 }
 
