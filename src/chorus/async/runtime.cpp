@@ -40,7 +40,7 @@ void check(const runtime_options &options) {
     throw std::invalid_argument("chorus: runtime_options::tick must be 1 ms or more");
 }
 
-[[noreturn]] void die(std::exception_ptr e) {
+[[noreturn]] void die(const std::exception_ptr &e) {
   try {
     std::rethrow_exception(e);
   } catch (const std::exception &x) {
@@ -107,7 +107,7 @@ void runtime::run(task<> main) {
   std::exception_ptr failed;
   asio::co_spawn(core_->shards.front()->context(), std::move(main),
                  [core = core_, &failed](std::exception_ptr e) {
-                   failed = e;
+                   failed = std::move(e);
                    core->stop();
                  });
   run();
@@ -119,7 +119,7 @@ void runtime::spawn(task<> t, unsigned index) {
   auto &s = *core_->shards.at(index);
   if (s.stopped())
     return;
-  asio::co_spawn(s.context(), std::move(t), [](std::exception_ptr e) {
+  asio::co_spawn(s.context(), std::move(t), [](const std::exception_ptr &e) {
     if (e)
       detail::die(e);
   });

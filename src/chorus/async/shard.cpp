@@ -203,7 +203,7 @@ buffer &shard::read_buffer() {
 
 void shard::rethrow_from_loop(std::exception_ptr e) noexcept {
   if (context_)
-    asio::post(*context_, [e] { std::rethrow_exception(e); });
+    asio::post(*context_, [thrown = std::move(e)] { std::rethrow_exception(thrown); });
 }
 
 shard::turn::turn(shard &s) : shard_(s), previous_(current_shard) {

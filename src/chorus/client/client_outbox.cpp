@@ -213,7 +213,7 @@ void client_core::drain() {
     }
     break;
   }
-  asio::co_spawn(home_->executor(), write(shared_from_this()), [](std::exception_ptr e) {
+  asio::co_spawn(home_->executor(), write(shared_from_this()), [](const std::exception_ptr &e) {
     if (e)
       std::rethrow_exception(e);
   });

@@ -17,7 +17,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-void pass_on(std::exception_ptr e) {
+void pass_on(const std::exception_ptr &e) {
   if (e)
     std::rethrow_exception(e);
 }
