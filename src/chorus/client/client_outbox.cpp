@@ -250,8 +250,14 @@ task<> client_core::write(std::shared_ptr<client_core> self) {
 }
 
 // After a session has ended: what it had not begun goes back to the front of the outbox, what it had
-// begun and the peer did not confirm is counted.
+// begun and the peer did not confirm is counted. Once for each: the runtime's end may come before
+// `serve` gets there.
 void client_core::account(session &s) {
+  {
+    lock held(mutex_);
+    if (session_ != s)
+      return;
+  }
   auto unsent = take_unsent(s);
   const auto last = s.stats();
   // What `on_connect` sent belongs to that connection: it was first, so it is the first of what is

@@ -351,9 +351,18 @@ void client_core::finish(failure why, result<> close_outcome) {
 // `supervise` is no more: it has finished, or its runtime has gone.
 void client_core::supervisor_gone() noexcept {
   home_->leave(*this);
-  session last; // goes after the mutex is free
+  session last;
+  {
+    lock held(mutex_);
+    if (!ended_)
+      last = session_;
+  }
+  // The sessions of a shard that goes are closed before their clients.
+  if (last && last.state() == session_state::closed)
+    account(last);
+  session gone; // after the mutex is free
   lock held(mutex_);
-  std::swap(session_, last);
+  std::swap(session_, gone);
   if (ended_)
     return;
   state_ = client_state::closed;

@@ -165,6 +165,56 @@ BOOST_AUTO_TEST_CASE(a_message_cut_in_the_middle_is_unconfirmed_and_the_rest_is_
   }(w));
 }
 
+BOOST_AUTO_TEST_CASE(the_end_of_the_runtime_is_accounted_for) {
+  std::optional<client> c;
+  auto w = std::make_unique<world>();
+  w->run([](world &here, std::optional<client> &out) -> task<> {
+    listener l(here);
+    auto o = eager({l.url()});
+    o.session.queue_bytes = 4 * huge;
+    o.outbox_bytes = 4 * huge;
+    out.emplace(here.rt, std::move(o));
+    auto p = co_await l.accept_open();
+    co_await deliver(*out, p, 2);
+    BOOST_TEST((co_await out->send(std::string(huge, 'h'))).has_value());
+    BOOST_TEST((co_await out->send("not begun")).has_value());
+    BOOST_TEST(!(co_await p.read_frame_head()).empty());
+  }(*w, c));
+  w.reset();
+  BOOST_TEST(c->stats().messages_unconfirmed == 3U);
+  BOOST_TEST(c->stats().messages_sent == 3U);
+  BOOST_TEST(c->stats().messages_dropped == 1U);
+  BOOST_TEST(c->stats().queued_messages == 0U);
+}
+
+// The user's own context goes on without the runtime, and the client's coroutine with it.
+BOOST_AUTO_TEST_CASE(the_end_of_a_runtime_is_accounted_for_once) {
+  asio::io_context context;
+  auto rt = std::make_unique<chorus::runtime>(context);
+  tcp::acceptor acceptor(context, {asio::ip::address_v4::loopback(), 0});
+  client c(*rt, eager({"ws://127.0.0.1:" + std::to_string(acceptor.local_endpoint().port())}));
+  peer p;
+  asio::co_spawn(
+      context,
+      [](tcp::acceptor &from, client &sending, peer &to) -> task<> {
+        to = peer(co_await from.async_accept(asio::use_awaitable));
+        co_await to.upgrade();
+        co_await deliver(sending, to, 2);
+        static_cast<asio::io_context &>(from.get_executor().context()).stop();
+      }(acceptor, c, p),
+      [](std::exception_ptr e) {
+        if (e)
+          std::rethrow_exception(e);
+      });
+  context.run_for(30s);
+  rt.reset();
+  BOOST_TEST(c.stats().messages_unconfirmed == 2U);
+  context.restart();
+  context.poll();
+  BOOST_TEST(c.stats().messages_unconfirmed == 2U);
+  BOOST_TEST(c.stats().messages_sent == 2U);
+}
+
 // What `on_connect` sent was meant for its own connection.
 BOOST_AUTO_TEST_CASE(what_on_connect_sent_and_had_not_begun_is_not_sent_again) {
   world w;
