@@ -289,8 +289,6 @@ void listener::on_ready(unsigned) noexcept {
 bool listener::refuse_one() noexcept {
   const auto destroyed = destroyed_;
   const bool want_descriptor = errno == EMFILE || errno == ENFILE;
-  if (want_descriptor && !reserve_)
-    reserve_ = open_reserve();
   if (!want_descriptor || !reserve_) {
     pause();
     return false;
@@ -322,6 +320,9 @@ void listener::pause() noexcept {
 }
 
 void listener::resume() noexcept {
+  // Before anything is accepted: the next peer too many is to be refused, not left waiting.
+  if (!reserve_)
+    reserve_ = open_reserve();
   if (entry_)
     home_.poll().modify(*entry_, detail::ready_read);
 }

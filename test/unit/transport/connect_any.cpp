@@ -5,6 +5,8 @@
 
 #include <chorus/transport/address.hpp>
 
+#include <netinet/tcp.h>
+
 using namespace chorus;
 using namespace chorus::test;
 using transport::connect_any;
@@ -110,6 +112,26 @@ BOOST_AUTO_TEST_CASE(the_last_one_has_all_that_is_left) {
     BOOST_TEST(c.why == error::connect_timeout);
     BOOST_TEST(c.why.detail().address == last.here.text());
     BOOST_TEST(c.why.message().find("800 ms") != std::string::npos);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(sockets_are_set_up_for_messages) {
+  run([](detail::shard &home) -> task<> {
+    open_port port;
+    for (const bool keep_alive : {true, false}) {
+      std::vector<endpoint> all{port.here};
+      auto trying = connect_any(home, std::move(all), 20s, keep_alive);
+      auto got = co_await std::move(trying);
+      BOOST_REQUIRE(got.has_value());
+      const auto value = [fd = got->get()](int level, int name) {
+        int on = -1;
+        socklen_t size = sizeof on;
+        ::getsockopt(fd, level, name, &on, &size);
+        return on;
+      };
+      BOOST_TEST((value(IPPROTO_TCP, TCP_NODELAY) != 0));
+      BOOST_TEST((value(SOL_SOCKET, SO_KEEPALIVE) != 0) == keep_alive);
+    }
   });
 }
 

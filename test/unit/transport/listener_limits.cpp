@@ -144,6 +144,11 @@ BOOST_AUTO_TEST_CASE(without_a_reserve_it_pauses_and_comes_back) {
     home.poll().dispatch();
     BOOST_TEST(h.kept.size() == 5U);
     BOOST_TEST((*l)->stats().accepted == 4U);
+    // There is a reserve again.
+    clients.emplace_back(knock((*l)->local_address()));
+    few_descriptors limit(0);
+    home.poll().dispatch();
+    BOOST_TEST(h.refused == 2);
     co_return;
   });
 }
