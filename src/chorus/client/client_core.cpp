@@ -32,6 +32,7 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
   if (options.urls.empty())
     unusable("urls is empty; give at least one, like wss://example.org/path");
   std::vector<header> headers;
+  headers.reserve(options.headers.size());
   for (const auto &[name, value] : options.headers)
     headers.push_back({name, value});
   const std::vector<std::string_view> subprotocols(options.subprotocols.begin(),

@@ -80,7 +80,6 @@ task<result<std::vector<endpoint>>> resolve(detail::shard &home, const dial_targ
                              state->waiting->on_ready(0);
                          });
   const bool in_time = co_await waiting.wait(home.now() + limit);
-  const auto where = target.host + ':' + target.port;
   if (!in_time)
     co_return unresolved(error::resolve_timeout, "looking up " + target.host +
                                                      " took longer than " + in_ms(limit) +
