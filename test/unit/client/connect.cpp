@@ -199,6 +199,46 @@ BOOST_AUTO_TEST_CASE(without_a_runtime_it_says_so) {
   BOOST_TEST(says(*why, "chorus::runtime"));
 }
 
+BOOST_AUTO_TEST_CASE(on_a_thread_that_is_not_the_shards_it_says_so) {
+  world w;
+  w.run([](world &here) -> task<> {
+    std::thread foreign;
+    const auto executor = co_await asio::this_coro::executor;
+    // Completes on a thread of its own, which then runs this coroutine.
+    co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(
+        [&foreign](auto handler) {
+          foreign = std::thread([h = std::move(handler)]() mutable { std::move(h)(); });
+        },
+        asio::use_awaitable);
+    const auto r = co_await connect("ws://127.0.0.1:1/");
+    co_await asio::post(executor, asio::use_awaitable);
+    foreign.join();
+    BOOST_REQUIRE(!r.has_value());
+    BOOST_CHECK(r.error() == error::no_runtime);
+    BOOST_TEST(says(r.error(), "awaited on a thread"));
+    BOOST_TEST(here.rt.size() == 1U);
+  }(w));
+}
+
+BOOST_AUTO_TEST_CASE(the_connection_ends_with_its_last_handle) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    std::optional<attempt> a(dial(here, l));
+    auto p = co_await l.accept_open();
+    {
+      auto s = co_await a->get();
+      BOOST_REQUIRE(s.has_value());
+      a.reset();
+      const auto second = *s;
+    }
+    const auto bye = co_await p.read_frame();
+    BOOST_REQUIRE(bye.has_value());
+    BOOST_TEST(bye->opcode == 8U);
+    BOOST_TEST((bye->payload == std::string("\x03\xe8")));
+  }(w));
+}
+
 BOOST_AUTO_TEST_CASE(a_runtime_around_ones_own_context_will_do) {
   asio::io_context context;
   chorus::runtime rt(context);
