@@ -37,6 +37,7 @@ BOOST_AUTO_TEST_CASE(what_waits_behind_a_full_session_keeps_its_order) {
     listener l(here);
     auto o = eager({l.url()});
     o.session.queue_messages = 3;
+    o.session.on_overflow = chorus::overflow::drop_newest; // which is not for the session to decide
     o.outbox_bytes = 64 << 20;
     client c(here.rt, std::move(o));
     const std::string large(24 << 20, 'l'); // more than the kernel takes

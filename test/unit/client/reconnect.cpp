@@ -284,6 +284,7 @@ BOOST_AUTO_TEST_CASE(deadlines_of_an_attempt_are_transient) {
     auto p = co_await l.accept_open();
     BOOST_TEST((co_await c.connected()).has_value());
     BOOST_CHECK(c.last_failure() == error::upgrade_timeout);
+    BOOST_TEST(c.last_failure().message().find("30 ms") != std::string::npos);
   }(w));
 }
 
