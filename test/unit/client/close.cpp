@@ -271,11 +271,13 @@ BOOST_AUTO_TEST_CASE(closing_twice_and_cancelling_the_wait) {
     auto p = co_await l.accept_open();
     co_await c.connected();
     background<result<>> given_up(here.rt.executor(), c.close());
-    background<result<>> patient(here.rt.executor(), c.close());
+    background<result<>> patient(here.rt.executor(), c.close(chorus::close_code::going_away));
     co_await turns();
     given_up.cancel();
     BOOST_TEST(co_await given_up.aborted());
-    co_await p.read_frame();
+    const auto bye = co_await p.read_frame();
+    BOOST_REQUIRE(bye.has_value());
+    BOOST_TEST((bye->payload == std::string("\x03\xe8"))); // the first one's
     co_await p.write(peer::close_frame(1000));
     p.close();
     BOOST_TEST((co_await patient.get()).has_value());

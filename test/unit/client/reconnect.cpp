@@ -264,9 +264,14 @@ BOOST_AUTO_TEST_CASE(reconnect_now_does_not_wait) {
     c.reconnect_now();
     auto p = co_await l.accept_open();
     BOOST_TEST((co_await c.connected()).has_value());
-    c.reconnect_now(); // nothing to hurry
+    c.reconnect_now(); // nothing to hurry, now or later
     co_await turns();
     BOOST_CHECK(c.state() == client_state::open);
+    p.reset();
+    co_await log.wait("disconnected", 2);
+    co_await turns(20);
+    BOOST_CHECK(c.state() == client_state::disconnected);
+    BOOST_TEST(c.stats().attempts == 2U);
   }(w));
 }
 
