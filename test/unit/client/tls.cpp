@@ -83,7 +83,8 @@ private:
     chorus::detail::session_setup setup;
     setup.carrier = *std::move(made);
     setup.websocket = all->websocket;
-    setup.options.frame = chorus::framing::lines;
+    setup.options = std::make_shared<const chorus::session_options>(
+        chorus::session_options{.frame = chorus::framing::lines});
     auto open = chorus::detail::make_session(std::move(setup));
     all->open.push_back(open);
     while (auto m = co_await open.receive())
