@@ -95,8 +95,8 @@ void session_core::on_peer_close(close_code code, std::string_view reason) {
     end_ = closed_with(code, reason, true, remote_);
     begin_close_deadline();
     end_input(end_);
-    // A handler that is being given a batch right now answers that first. One that is busy with
-    // something else is not waited for: closes are answered whatever it does.
+    // A handler that is being given a batch right now answers that first: till it waits for
+    // something but room to send. Else closes are answered whatever it does.
     answer_due_ = true;
     if (!batch_ || batch_->empty())
       answer_close();
@@ -104,7 +104,9 @@ void session_core::on_peer_close(close_code code, std::string_view reason) {
   }
   if (!end_.code()) {
     end_ = how_we_closed();
-    confirmed_.set(out_.messages_sent);
+    // An answer to our close, so it has seen all before it; not a close of its own that met ours.
+    if (out_.close_written() && end_.detail().close_code == static_cast<std::uint16_t>(code))
+      confirmed_.set(out_.messages_sent);
   }
   end_input(end_);
   if (!out_.blocked())
@@ -180,8 +182,10 @@ void session_core::end_input(failure why) noexcept {
   if (!end_.code())
     end_ = std::move(why);
   input_ended_ = true;
-  input_ = {};
-  receiver_.wake_later();
+  if (!late_)
+    input_ = {};
+  if (!in_turn_) // which wakes it inline as long as there is something to take
+    receiver_.wake_later();
 }
 
 void session_core::begin_close_deadline() {

@@ -101,6 +101,19 @@ admission session_core::submit(const message &m, std::unique_ptr<message_extras>
   return taken;
 }
 
+bool session_core::depart(std::size_t size) noexcept {
+  // These policies refuse what doesn't fit; the others make room once it is here.
+  const auto policy = options_->on_overflow;
+  const bool refuses = policy == overflow::wait || policy == overflow::drop_newest;
+  const std::size_t queued = refuses ? out_.queued_bytes() : 0;
+  auto before = in_transit_.load(std::memory_order_relaxed);
+  do {
+    if (queued + before != 0 && queued + before + size > options_->queue_bytes)
+      return false;
+  } while (!in_transit_.compare_exchange_weak(before, before + size, std::memory_order_relaxed));
+  return true;
+}
+
 bool session_core::submit_small(message_kind kind, std::span<const std::byte> payload) {
   if (home_->pending_rooms != 0 || !can_send() || !send_waiters_.empty() || !websocket() ||
       !out_.cork(kind, payload))
@@ -214,6 +227,11 @@ void session_core::admit_waiters() noexcept {
     if (!out_.blocked())
       home_->flush_later(*this);
   }
+  if (answer_due_ && send_waiters_.empty())
+    home_->post([self = shared_from_this()] { // behind those who were let in
+      if (self->answer_due_ && self->send_waiters_.empty())
+        self->answer_close();
+    });
 }
 
 void session_core::unlink(send_waiter &w) noexcept {

@@ -104,6 +104,11 @@ public:
   admission submit(const message &m, std::unique_ptr<message_extras> &extras);
   // `submit` of a small message that is copied at once; false when it has to take the long way.
   bool submit_small(message_kind kind, std::span<const std::byte> payload);
+  // From another thread: room for a message of `size` bytes on its way here, until `arrived`.
+  bool depart(std::size_t size) noexcept;
+  void arrived(std::size_t size) noexcept {
+    in_transit_.fetch_sub(size, std::memory_order_relaxed);
+  }
   // Takes a plain server-side frame by reference; false, and nothing is taken, when this connection
   // needs another encoding or the message would have to wait.
   bool submit_encoded(const buffer &owner, std::span<const std::byte> frame);
@@ -155,8 +160,10 @@ private:
 
   // session_read.cpp
   void readable() noexcept;
-  transport::io_status take_rest() noexcept;
+  void keep_rest() noexcept;
   void read_rest() noexcept;
+  bool may_parse() const noexcept;
+  bool turn_spent() const noexcept;
   void run_turn() noexcept;
   bool parse_next();
   template <class Reader> bool handle(Reader &reader, protocol::event e);
@@ -212,17 +219,20 @@ private:
   bool closing_ = false; // no message is accepted any more
   bool close_sent_ = false;
   bool close_received_ = false;
-  bool answer_due_ = false; // the peer's close waits for the handler to take its batch
+  bool answer_due_ = false; // the peer's close waits for the handler to answer its batch
+  bool late_ = false; // the connection is gone; `input_` is what had come, parsed as it is taken
   bool discarding_ = false; // after a failure: input is read and thrown away until the peer ends
   bool write_shut_ = false;
   bool write_failed_ = false;
   bool close_when_unowned_ = false;
   bool keep_unsent_ = false;
-  std::uint16_t turn_messages_ = 0;
+  std::uint32_t turn_messages_ = 0;
+  std::size_t turn_bytes_ = 0; // of messages in memory of their own
   unsigned interest_ = 0;
   parked receiver_;
   ring<message> inbox_;
   std::size_t inbox_bytes_ = 0;
+  std::atomic<std::size_t> in_transit_{0}; // bytes on their way here from other threads
   std::unique_ptr<message_batch> batch_;
   outbox out_;
   std::vector<std::shared_ptr<fan_in>> rooms_;

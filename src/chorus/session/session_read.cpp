@@ -3,11 +3,15 @@
 namespace chorus::detail {
 
 namespace {
-// Messages that one turn hands over before the other connections get theirs.
+// What one turn hands over before the other connections get theirs: messages, and bytes of those
+// that had to be put together or inflated.
 constexpr std::uint16_t turn_limit = 256;
+constexpr std::size_t turn_bytes_limit = std::size_t{1} << 20;
 // Up to here a batch copies what was read; beyond, it takes the shard's buffer with it.
 constexpr std::size_t batch_copy_limit = 32 * 1024;
 constexpr int direct_reads = 16;
+// Of a peer that has gone, parsed at once past the bound of the inbox.
+constexpr std::size_t rest_bytes = std::size_t{1} << 20;
 // Of a whole read buffer each, far more than a kernel holds of a connection that has ended.
 constexpr int rest_reads = 256;
 } // namespace
@@ -20,9 +24,7 @@ void session_core::on_ready(unsigned what) noexcept {
     return;
   if ((what & ready_hangup) && stalled_) {
     // The peer is gone while the handler is behind: what has arrived is kept for it.
-    const auto status = take_rest();
-    if (carrier_)
-      on_input_end(status);
+    read_rest();
     return;
   }
   readable();
@@ -75,6 +77,8 @@ void session_core::readable() noexcept {
       handle(framed, framed.commit(r.bytes));
     }
     in_turn_ = false;
+    if (input_ended_)
+      receiver_.wake_later();
     if (have_current_) {
       run_turn();
       return;
@@ -82,40 +86,62 @@ void session_core::readable() noexcept {
   }
 }
 
-// Moves everything that has arrived to the inbox, past its bound: no more will come.
-transport::io_status session_core::take_rest() noexcept {
+// Reads what the kernel still holds behind `input_`, as it is: no more will come. It is parsed when
+// the handler comes for it, so a peer that has gone costs no more than what it has sent.
+void session_core::keep_rest() noexcept {
+  byte_buffer rest;
+  rest.append(input_);
+  for (int i = 0; i < rest_reads; ++i) {
+    const auto space = home_->read_buffer().span();
+    const auto r = carrier_->read_some(space);
+    if (r.status != transport::io_status::ok)
+      break;
+    bytes_received_ += r.bytes;
+    rest.append(space.first(r.bytes));
+  }
+  const auto size = rest.size();
+  input_owner_ = rest.take();
+  input_ = size == 0 ? std::span<std::byte>() : input_owner_.span().first(size);
+  late_ = true;
+}
+
+// The peer has gone, or nothing can be written to it any more: takes what is there and ends the
+// session. It goes to the inbox, past its bound by so much at most; the rest is kept as it came.
+void session_core::read_rest() noexcept {
+  if (!carrier_)
+    return;
   stalled_ = false;
   in_turn_ = true;
-  auto status = transport::io_status::failed;
-  for (int i = 0; i < rest_reads; ++i) {
-    while (have_current_ || parse_next())
+  auto last = transport::io_status::failed;
+  std::size_t spare = rest_bytes;
+  for (bool more = !input_ended_; more;) {
+    while (spare != 0 && (have_current_ || parse_next())) {
+      const auto before = inbox_bytes_;
       move_to_inbox();
+      spare -= std::min(spare, inbox_bytes_ - before + sizeof(message));
+    }
     if (!carrier_ || input_ended_)
       break;
+    if (spare == 0) {
+      keep_rest();
+      break;
+    }
     input_owner_.reset();
     const auto space = home_->read_buffer().span();
     const auto r = carrier_->read_some(space);
-    if (r.status != transport::io_status::ok) {
-      status = r.status == transport::io_status::end ? r.status : status;
-      break;
-    }
+    more = r.status == transport::io_status::ok;
+    if (!more && !write_failed_)
+      last = r.status;
     bytes_received_ += r.bytes;
     input_ = space.first(r.bytes);
   }
   in_turn_ = false;
-  input_ = {};
-  return status;
-}
-
-// Nothing can be written any more: reads what is there and ends the session.
-void session_core::read_rest() noexcept {
   if (!carrier_)
     return;
-  take_rest();
-  if (!carrier_)
-    return;
+  if (!late_)
+    input_ = {};
   if (!end_.code())
-    on_input_end(transport::io_status::failed);
+    on_input_end(last == transport::io_status::end ? last : transport::io_status::failed);
   finish();
 }
 
@@ -124,13 +150,16 @@ template <class Reader> bool session_core::handle(Reader &reader, protocol::even
   case protocol::event::message:
     messages_received_ += 1;
     last_message_ = home_->turn_time();
+    if (reader.owned())
+      turn_bytes_ += reader.payload().size();
     if (ignoring_)
       return false;
     have_current_ = true;
     return true;
   case protocol::event::violation:
-    on_violation(reader.why());
-    return false;
+    if (!late_)
+      on_violation(reader.why());
+    return false; // the reader takes nothing more
   default:
     break;
   }
@@ -147,7 +176,8 @@ template <class Reader> bool session_core::handle(Reader &reader, protocol::even
       on_pong(reader.payload());
       break;
     case protocol::event::close:
-      on_peer_close(reader.close_code(), reader.close_reason());
+      if (!late_)
+        on_peer_close(reader.close_code(), reader.close_reason());
       break;
     default:
       break;
@@ -159,13 +189,13 @@ template <class Reader> bool session_core::handle(Reader &reader, protocol::even
 // Parses up to the next message; false when there is none in what was read.
 bool session_core::parse_next() {
   if (auto *ws = std::get_if<protocol::reader>(&reader_)) {
-    while (!input_.empty() && !input_ended_)
+    while (!input_.empty() && (!input_ended_ || late_))
       if (handle(*ws, ws->next(input_)))
         return true;
     return false;
   }
   auto &framed = std::get<protocol::framed_reader>(reader_);
-  while (!input_.empty() && !input_ended_)
+  while (!input_.empty() && (!input_ended_ || late_))
     if (handle(framed, framed.next(input_)))
       return true;
   return false;
@@ -185,9 +215,15 @@ void session_core::take_current(message &out) {
     take_from(std::get<protocol::framed_reader>(reader_));
 }
 
+// There may be more in what was read, and it may be parsed now.
+bool session_core::may_parse() const noexcept { return late_ || (in_turn_ && !turn_spent()); }
+
+bool session_core::turn_spent() const noexcept {
+  return turn_messages_ >= turn_limit || turn_bytes_ >= turn_bytes_limit;
+}
+
 template <> bool session_core::ready<message>() {
-  return !inbox_.empty() ||
-         (in_turn_ && turn_messages_ < turn_limit && (have_current_ || parse_next()));
+  return !inbox_.empty() || (may_parse() && (have_current_ || parse_next()));
 }
 
 template <> message session_core::take<message>() {
@@ -255,8 +291,14 @@ void session_core::continue_turn() noexcept {
 void session_core::run_turn() noexcept {
   in_turn_ = true;
   turn_messages_ = 0;
+  turn_bytes_ = 0;
   for (;;) {
     if (receiver_.waiting()) {
+      if (turn_spent() && (have_current_ || !input_.empty() || !inbox_.empty())) {
+        stash_rest();
+        continue_later();
+        break;
+      }
       if (wants_batch_) {
         fill_batch();
         if (!batch_ || batch_->empty())
@@ -264,11 +306,6 @@ void session_core::run_turn() noexcept {
       } else {
         if (inbox_.empty() && !have_current_ && !parse_next())
           break;
-        if (turn_messages_ >= turn_limit) {
-          stash_rest();
-          continue_later();
-          break;
-        }
       }
       receiver_.wake_inline(*home_);
       continue;
@@ -301,6 +338,10 @@ void session_core::run_turn() noexcept {
   }
   if (input_.empty())
     input_owner_.reset();
+  if (input_ended_)
+    receiver_.wake_later();
+  if (answer_due_ && send_waiters_.empty())
+    answer_close(); // the handler has done with its batch what it could do at once
 }
 
 void session_core::fill_batch() {
@@ -316,7 +357,7 @@ void session_core::fill_batch() {
   }
   if (stalled_)
     continue_later();
-  if (!in_turn_)
+  if (!may_parse())
     return;
   if (have_current_) {
     message m;
@@ -342,8 +383,9 @@ void session_core::fill_batch() {
     else if (!std::exchange(shared, true))
       batch_->add(input_owner_);
   };
-  while (parse_next()) {
+  while (turn_bytes_ < turn_bytes_limit && parse_next()) {
     have_current_ = false;
+    ++turn_messages_;
     if (auto *ws = std::get_if<protocol::reader>(&reader_))
       add_from(*ws);
     else
