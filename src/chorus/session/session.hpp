@@ -84,7 +84,8 @@ public:
   task<result<>> send(message m, send_options options = {});
   task<result<>> send(prepared_message m, send_options options = {});
   // The same without waiting: queue_full where `send` would wait. Off the session's own thread the
-  // message is carried there and the answer only tells that the session was open.
+  // message is carried there: what is on its way counts against the bound of the queue, too, and a
+  // message for which others have left no room by then is dropped and counted.
   result<> try_send(message m, send_options options = {});
   result<> try_send(prepared_message m, send_options options = {});
   // Copies: the quickest way to answer from a batch.

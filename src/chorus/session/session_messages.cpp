@@ -220,10 +220,20 @@ result<> session::try_send(message m, send_options options) {
     core_ptr core;
     message m;
     std::unique_ptr<detail::message_extras> extras;
-    void operator()() { send_at_once(*core, m, extras); }
+    std::size_t size;
+    void operator()() {
+      core->arrived(size);
+      if (!send_at_once(*core, m, extras))
+        core->out().messages_dropped += 1; // others were quicker
+    }
   };
-  if (!core_->home().post(carried{core_, std::move(m), std::move(extras)}))
+  const auto size = m.size() + protocol::max_header_size;
+  if (!core_->depart(size))
+    return failure(error::queue_full);
+  if (!core_->home().post(carried{core_, std::move(m), std::move(extras), size})) {
+    core_->arrived(size);
     return failure(error::shut_down);
+  }
   return {};
 }
 

@@ -1,5 +1,7 @@
 #include "pressure.hpp"
 
+#include <thread>
+
 BOOST_AUTO_TEST_SUITE(session_bounds)
 
 using namespace chorus;
@@ -178,6 +180,41 @@ BOOST_AUTO_TEST_CASE(flush_completes_when_the_kernel_has_everything) {
     auto flushed = co_await flushing.end();
     BOOST_CHECK(flushed.has_value());
     BOOST_CHECK_EQUAL(h.s.stats().messages_sent, 5u);
+  });
+}
+
+// Messages on their way from other threads count against the bound, and none vanishes uncounted.
+BOOST_AUTO_TEST_CASE(what_other_threads_send_is_bounded_too) {
+  run([](shard &home) -> task<> {
+    for (const auto policy : {overflow::wait, overflow::drop_newest, overflow::drop_oldest})
+      for (const bool blocked : {false, true}) {
+        auto h = session_and_peer(home, role::server, bounded(policy), 1000);
+        if (blocked)
+          co_await block(h);
+        std::uint64_t accepted = 0;
+        std::size_t refused = 0;
+        // The loop is busy all the while: waiting for this thread.
+        std::thread([s = h.s, &accepted, &refused]() mutable {
+          for (int i = 0; i < 500; ++i) {
+            const auto sent = s.try_send(numbered(i));
+            if (sent)
+              ++accepted;
+            else if (sent.error() == error::queue_full)
+              ++refused;
+          }
+        }).join();
+        BOOST_CHECK_EQUAL(accepted + refused, 500u);
+        BOOST_CHECK_LE(accepted * 1000, 10'000u);
+        BOOST_CHECK_GT(accepted, 0u);
+        co_await rounds(10);
+        while (h.s.stats().queued_bytes != 0) {
+          h.peer.pump();
+          co_await once_round();
+        }
+        const auto after = h.s.stats();
+        BOOST_CHECK_EQUAL(after.messages_sent + after.messages_dropped,
+                          accepted + (blocked ? 1 : 0));
+      }
   });
 }
 
