@@ -139,7 +139,7 @@ CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into,
 void add_heartbeat(CLI::App &app, chorus::heartbeat_options &into) {
   add_duration(app, "--ping-interval", into.ping_interval, "Ping the peer this often; 0: never");
   add_duration(app, "--pong-wait", into.pong_wait,
-               "Give up a peer that was silent for this long; 0: never");
+               "Give up a peer that was silent for this long, pongs included; 0: never");
   app.parse_complete_callback([&into] {
     if (into.ping_interval.count() != 0 && into.pong_wait.count() != 0 &&
         into.pong_wait <= into.ping_interval)

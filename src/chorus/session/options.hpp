@@ -27,9 +27,9 @@ struct heartbeat_options {
   // A ping is sent this often: it measures the round trip and confirms what was sent before. Zero
   // sends none. Like pong_wait for WebSocket only: framed streams have no pings.
   std::chrono::milliseconds ping_interval{30'000};
-  // The peer is taken for dead when nothing was received for this long; zero never. Time during
-  // which this side itself does not read (its inbox is full) does not count. Must exceed
-  // ping_interval, unless one of them is zero: a good peer may have nothing to say but its pongs.
+  // The peer is taken for dead when nothing was received for this long; zero never, and never without
+  // pings: a good peer may have nothing to say but its pongs. Must exceed ping_interval for the same
+  // reason. Time during which this side itself does not read (its inbox is full) does not count.
   std::chrono::milliseconds pong_wait{60'000};
   // The peer is taken for dead when it takes no byte of what is queued for this long; zero never.
   std::chrono::milliseconds write_wait{20'000};

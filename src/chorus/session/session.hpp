@@ -80,7 +80,8 @@ public:
   // the calls. Suspends only when the queue is full under overflow::wait, first come first served.
   // All or nothing. Cancelled while waiting it has queued nothing. A message larger than the whole
   // bound is taken when nothing else is queued. Fails with how the session ended, with queue_full
-  // when overflow::drop_newest dropped it, or with evicted (overflow::close).
+  // when overflow::drop_newest dropped it, or with evicted (overflow::close). Under `||` both may happen
+  // in one turn: then the message was accepted although the other operation is what `||` reports.
   task<result<>> send(message m, send_options options = {});
   task<result<>> send(prepared_message m, send_options options = {});
   // The same without waiting: queue_full where `send` would wait. Off the session's own thread the

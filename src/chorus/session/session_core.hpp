@@ -193,6 +193,7 @@ private:
 
   // session_live.cpp
   static void on_timer(timer &t) noexcept;
+  bool expects_pongs() const noexcept;
   void check_liveness() noexcept;
   void schedule_liveness() noexcept;
 

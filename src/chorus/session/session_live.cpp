@@ -42,6 +42,11 @@ void session_core::on_pong(std::span<const std::byte> payload) noexcept {
   }
 }
 
+bool session_core::expects_pongs() const noexcept {
+  const auto &heartbeat = options_->heartbeat;
+  return heartbeat.pong_wait.count() != 0 && heartbeat.ping_interval.count() != 0 && websocket();
+}
+
 void session_core::check_liveness() noexcept {
   if (state() == session_state::closed)
     return;
@@ -63,8 +68,7 @@ void session_core::check_liveness() noexcept {
     return gave_up(error::write_timeout, "timed out: the peer took no data within write wait");
   if (!closing_) {
     const bool reading = !stalled_;
-    if (heartbeat.pong_wait.count() != 0 && websocket() && reading &&
-        now >= last_received_ + heartbeat.pong_wait)
+    if (expects_pongs() && reading && now >= last_received_ + heartbeat.pong_wait)
       return gave_up(error::timed_out,
                      "timed out: nothing came from the peer within pong wait, pings included");
     if (heartbeat.idle_limit.count() != 0 && now >= last_message_ + heartbeat.idle_limit) {
@@ -87,7 +91,7 @@ void session_core::schedule_liveness() noexcept {
   if (heartbeat.write_wait.count() != 0 && out_.blocked())
     next = std::min(next, out_.blocked_since() + heartbeat.write_wait);
   if (!closing_) {
-    if (heartbeat.pong_wait.count() != 0 && websocket())
+    if (expects_pongs())
       next = std::min(next, (stalled_ ? home_->now() : last_received_) + heartbeat.pong_wait);
     if (heartbeat.idle_limit.count() != 0)
       next = std::min(next, last_message_ + heartbeat.idle_limit);

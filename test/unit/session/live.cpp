@@ -153,6 +153,19 @@ BOOST_AUTO_TEST_CASE(a_silent_peer_is_timed_out_on_the_waiting_receive) {
   });
 }
 
+// Who has nothing to say and nothing to answer is not dead.
+BOOST_AUTO_TEST_CASE(without_pings_silence_is_no_sign) {
+  run([](shard &home) -> task<> {
+    home.use_manual_clock();
+    auto h = session_and_peer(home, role::server, beating(0ms, 3s));
+    for (int i = 0; i < 100; ++i) {
+      home.advance(1s);
+      co_await rounds(2);
+    }
+    BOOST_CHECK(h.s.is_open());
+  });
+}
+
 // The inbox is full, so nothing is read: the silence is this side's own.
 BOOST_AUTO_TEST_CASE(the_heartbeat_does_not_blame_a_peer_that_is_not_read) {
   run([](shard &home) -> task<> {
