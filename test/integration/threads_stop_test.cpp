@@ -154,4 +154,24 @@ BOOST_AUTO_TEST_CASE(publishes_before_a_stop_arrive_before_the_close) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_shard_that_does_not_answer_is_in_the_report) {
+  // Shard 1 is busy from before the stop until after its report.
+  running loop(2);
+  house h(loop);
+  event held, release;
+  boost::asio::post(loop.rt().executor(1), [&] {
+    held.set();
+    release.wait();
+  });
+  BOOST_REQUIRE(held.wait());
+  const auto open = h.server().size();
+  const auto report = loop.wait(h.server().stop(0ms));
+  BOOST_TEST(report.sessions_aborted == open);
+  BOOST_TEST(report.handlers_cancelled == open);
+  release.set();
+  BOOST_TEST(comes_true([&] { return h.server().stats().handlers == 0; }));
+  const auto again = loop.wait(h.server().stop(0ms));
+  BOOST_TEST(again.sessions_aborted == open); // once said, it stays
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <charconv>
 #include <stdexcept>
+#include <utility>
 
 namespace chorus::detail {
 
@@ -106,7 +107,7 @@ void server_core::abandon() noexcept {
   phase_ = phase::stopped;
   setup_->rooms->close();
   for (const auto &s : shards_)
-    s->home().post([s] { s->cut(); });
+    s->home().post([s] { s->cut([](const stop_report &) {}); });
 }
 
 task<result<>> server_core::start(std::shared_ptr<server_core> self) {
@@ -263,6 +264,11 @@ task<> server_core::conduct_stop(std::shared_ptr<server_core> self) {
     const auto last = home.now() + grace;
     self->begin_cut();
     co_await until([&] { return last; });
+    for (const auto &s :
+         std::exchange(self->uncut_, {})) { // its thread is busy with something else
+      self->report_.handlers_cancelled += s->handlers();
+      self->report_.sessions_aborted += s->open_sessions();
+    }
   }
   self->phase_ = phase::stopped;
   for (auto *caller : self->callers_)
@@ -274,12 +280,16 @@ void server_core::begin_cut() {
   for (auto *caller : callers_)
     wake(caller);
   const auto self = shared_from_this();
+  uncut_ = shards_;
   for (const auto &s : shards_)
     s->home().post([self, s] {
-      const auto gone = s->cut();
-      self->conductor()->post([self, gone] {
-        self->report_.handlers_cancelled += gone.handlers_cancelled;
-        self->report_.sessions_aborted += gone.sessions_aborted;
+      s->cut([&](const stop_report &gone) {
+        self->conductor()->post([self, s, gone] {
+          if (std::erase(self->uncut_, s) == 0)
+            return; // too late: the report is out
+          self->report_.handlers_cancelled += gone.handlers_cancelled;
+          self->report_.sessions_aborted += gone.sessions_aborted;
+        });
       });
     });
 }

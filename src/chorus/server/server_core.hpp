@@ -58,6 +58,7 @@ private:
   std::size_t unanswered_ = 0;  // shards that have not reached the stop yet
   time_point stop_at_ = time_point::max();
   bool cut_ = false;
+  std::vector<std::shared_ptr<server_shard>> uncut_; // have not said yet what they cut
   stop_report report_;
   transport::waiter *conducting_ = nullptr;
   std::vector<transport::waiter *> callers_;

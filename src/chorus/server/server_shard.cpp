@@ -282,22 +282,21 @@ void server_shard::begin_stop(std::function<void()> idle) {
   check_idle();
 }
 
-stop_report server_shard::cut() {
+void server_shard::cut(const std::function<void(stop_report)> &told) {
   stopping_ = true;
   close_listener();
-  stop_report report;
   const auto all = sessions_now();
   const auto visits = visits_now();
+  stop_report report;
   for (const auto &live : all) {
-    if (live->running) {
-      live->cancelled = true;
-      ++report.handlers_cancelled;
-    }
-    if (live->open) {
-      ++report.sessions_aborted;
-      live->handle.abort();
-    }
+    live->cancelled = live->running;
+    report.handlers_cancelled += live->running;
+    report.sessions_aborted += live->open;
   }
+  told(report);
+  for (const auto &live : all)
+    if (live->open)
+      live->handle.abort();
   for (const auto &live : all)
     if (live->running)
       live->cancel.emit(asio::cancellation_type::terminal);
@@ -305,7 +304,6 @@ stop_report server_shard::cut() {
     v->interrupted = true;
     v->cancel.emit(asio::cancellation_type::terminal);
   }
-  return report;
 }
 
 void server_shard::close_listener() noexcept {

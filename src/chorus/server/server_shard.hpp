@@ -136,13 +136,15 @@ public:
 
   // Stops in order; `idle` is called once, when nothing is left here, perhaps at once.
   void begin_stop(std::function<void()> idle);
-  // Aborts the sessions and cancels what runs; what was still there.
-  stop_report cut();
+  // Aborts the sessions and cancels what runs. Before that, and so before this shard can be idle,
+  // `told` gets what is still there.
+  void cut(const std::function<void(stop_report)> &told);
 
   // From any thread.
   void add_to(server_stats &stats) const;
   void add_to(std::vector<session> &sessions) const;
   std::size_t open_sessions() const noexcept { return open_.load(std::memory_order_relaxed); }
+  std::size_t handlers() const noexcept { return handlers_.load(std::memory_order_relaxed); }
   struct counters {
     std::atomic<std::uint64_t> accepted{0}, upgraded{0}, refused_limit{0}, refused_other{0},
         handshakes_failed{0}, accept_errors{0}, handler_failures{0};
