@@ -2,6 +2,7 @@
 
 #include <chorus/base/error.hpp>
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -137,6 +138,38 @@ BOOST_AUTO_TEST_CASE(a_handler_that_throws_closes_with_1011_and_the_server_lives
   auto w = open_session(f.server.port(), "/echo");
   w.send(text_frame("alive"));
   BOOST_TEST(w.read_frame().payload == "alive");
+}
+
+BOOST_AUTO_TEST_CASE(an_evicted_session_is_counted_once_whoever_evicted_it) {
+  chorus::server_options options;
+  options.session.on_overflow = chorus::overflow::close;
+  options.session.queue_bytes = 64 * 1024;
+  options.session.close_timeout = 50ms; // the peer reads no close either
+  fixture f(options);
+  // Neither peer reads: one is evicted by its own handler, the other by both rooms it is in.
+  f.server.route("/send", [](session s, request) -> task<> {
+    const std::string text(30'000, 'x');
+    while (auto sent = co_await s.send(text)) {
+    }
+  });
+  f.server.route("/rooms", [&f](session s, request) -> task<> {
+    auto &server = f.server;
+    auto one = co_await server.room("one").join(s);
+    auto other = co_await server.room("other").join(s);
+    const chorus::message m(std::string(30'000, 'x'));
+    while (s.state() == chorus::session_state::open) {
+      one->publish(m);
+      other->publish(m);
+      co_await boost::asio::post(co_await boost::asio::this_coro::executor,
+                                 boost::asio::use_awaitable);
+    }
+  });
+  f.start();
+  auto sending = open_session(f.server.port(), "/send");
+  BOOST_TEST(comes_true([&] { return f.server.stats().evicted == 1; }));
+  auto member = open_session(f.server.port(), "/rooms");
+  BOOST_TEST(comes_true([&] { return f.server.size() == 0 && f.server.stats().upgraded == 2; }));
+  BOOST_TEST(f.server.stats().evicted == 2u);
 }
 
 BOOST_AUTO_TEST_CASE(a_handler_that_waits_for_something_else_learns_of_the_end) {

@@ -4,8 +4,7 @@
 
 namespace chorus::detail {
 
-hub::hub(std::shared_ptr<runtime_core> runtime)
-    : runtime_(std::move(runtime)), evicted_(std::make_shared<std::atomic<std::uint64_t>>(0)) {}
+hub::hub(std::shared_ptr<runtime_core> runtime) : runtime_(std::move(runtime)) {}
 
 room hub::get(std::string_view name) {
   const std::string key(name);
@@ -13,7 +12,7 @@ room hub::get(std::string_view name) {
   auto &entry = rooms_[key];
   auto core = entry.lock();
   if (!core) {
-    core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), evicted_);
+    core = std::make_shared<room_core>(key, *runtime_, weak_from_this());
     entry = core;
   }
   return room(std::move(core));
@@ -22,7 +21,7 @@ room hub::get(std::string_view name) {
 room hub::everyone() {
   std::lock_guard lock(mutex_);
   if (!everyone_)
-    everyone_ = std::make_shared<room_core>(std::string(), *runtime_, weak_from_this(), evicted_);
+    everyone_ = std::make_shared<room_core>(std::string(), *runtime_, weak_from_this());
   return room(everyone_);
 }
 
@@ -38,8 +37,6 @@ std::size_t hub::size() const noexcept {
   std::lock_guard lock(mutex_);
   return rooms_.size();
 }
-
-std::uint64_t hub::evicted() const noexcept { return evicted_->load(std::memory_order_relaxed); }
 
 void hub::forget(const std::string &name, const room_core *) noexcept {
   std::lock_guard lock(mutex_);

@@ -23,8 +23,6 @@ public:
   void close() noexcept;
   bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
   std::size_t size() const noexcept; // rooms
-  std::uint64_t
-  evicted() const noexcept; // members closed because their queue was full, in all rooms
 
   // A fresh session becomes a member of `everyone()` until it ends. On the session's shard, before its
   // handler runs.
@@ -39,7 +37,6 @@ private:
   std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;
   std::shared_ptr<room_core> everyone_;
   std::atomic<bool> closed_{false};
-  std::shared_ptr<std::atomic<std::uint64_t>> evicted_;
 };
 
 } // namespace chorus::detail

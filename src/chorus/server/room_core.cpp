@@ -6,12 +6,11 @@
 
 namespace chorus::detail {
 
-room_core::room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
-                     std::shared_ptr<std::atomic<std::uint64_t>> evicted)
+room_core::room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner)
     : name_(std::move(name)), owner_(std::move(owner)),
       counters_(std::make_shared<room_counters>()) {
   for (const auto &s : runtime.shards)
-    parts_.push_back(std::make_shared<room_part>(s, counters_, evicted));
+    parts_.push_back(std::make_shared<room_part>(s, counters_));
   home_ = runtime.shards[std::hash<std::string>()(name_) % runtime.shards.size()];
 }
 

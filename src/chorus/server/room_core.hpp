@@ -15,8 +15,7 @@ class hub;
 
 class room_core : public std::enable_shared_from_this<room_core> {
 public:
-  room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
-            std::shared_ptr<std::atomic<std::uint64_t>> evicted);
+  room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner);
   ~room_core();
 
   const std::string &name() const noexcept { return name_; }

@@ -259,7 +259,6 @@ void room_part::deliver_single(session_core &core, run &r, std::size_t index,
     waiting_.push_back(std::move(w));
   } else if (taken != admission::dropped) {
     counters_->evicted.fetch_add(1, std::memory_order_relaxed);
-    evicted_->fetch_add(1, std::memory_order_relaxed);
     core.evict();
   }
 }

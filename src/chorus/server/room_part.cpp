@@ -11,9 +11,8 @@ constexpr std::size_t run_limit = 256 * 1024;
 
 } // namespace
 
-room_part::room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters,
-                     std::shared_ptr<std::atomic<std::uint64_t>> evicted)
-    : home_(std::move(home)), counters_(std::move(counters)), evicted_(std::move(evicted)) {}
+room_part::room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters)
+    : home_(std::move(home)), counters_(std::move(counters)) {}
 
 room_part::~room_part() = default;
 

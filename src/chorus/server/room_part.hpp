@@ -45,8 +45,7 @@ class room_part final : public fan_in,
                         public resident,
                         public std::enable_shared_from_this<room_part> {
 public:
-  room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters,
-            std::shared_ptr<std::atomic<std::uint64_t>> evicted);
+  room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters);
   ~room_part();
 
   const std::shared_ptr<shard> &home() const noexcept { return home_; }
@@ -130,7 +129,6 @@ private:
 
   std::shared_ptr<shard> home_;
   std::shared_ptr<room_counters> counters_;
-  std::shared_ptr<std::atomic<std::uint64_t>> evicted_; // of the whole server
   std::vector<member> members_;
   std::unordered_map<session_id, std::uint32_t> index_;
   std::atomic<std::size_t> count_{0};

@@ -63,7 +63,7 @@ struct server_stats {
   std::uint64_t messages_received = 0; // of ended and live sessions
   std::uint64_t messages_sent = 0;
   std::uint64_t messages_dropped = 0;
-  std::uint64_t evicted = 0;
+  std::uint64_t evicted = 0;   // sessions that ended with error::evicted, by a room or a send
   std::size_t connections = 0; // sessions open now
   std::size_t handlers = 0;    // running now
   std::size_t handshakes = 0;  // connections that are no sessions now

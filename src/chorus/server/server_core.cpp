@@ -84,7 +84,6 @@ server_stats server_core::stats() const {
   server_stats sum;
   for (const auto &s : shards_)
     s->add_to(sum);
-  sum.evicted = setup_->rooms->evicted();
   sum.handshakes = setup_->handshakes.load(std::memory_order_relaxed);
   return sum;
 }

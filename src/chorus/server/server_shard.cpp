@@ -243,6 +243,8 @@ void server_shard::session_ended(live_session &live, const session &s) noexcept 
     ended_.messages_sent += stats.messages_sent;
     ended_.messages_dropped += stats.messages_dropped;
   }
+  if (s.end() == error::evicted)
+    count.evicted.fetch_add(1, std::memory_order_relaxed);
   live.permit.release();
   if (live.counted)
     open_.fetch_sub(1, std::memory_order_relaxed);
@@ -333,6 +335,7 @@ void server_shard::add_to(server_stats &stats) const {
   stats.handshakes_failed += value(count.handshakes_failed);
   stats.accept_errors += value(count.accept_errors);
   stats.handler_failures += value(count.handler_failures);
+  stats.evicted += value(count.evicted);
   stats.connections += value(open_);
   stats.handlers += value(handlers_);
   std::lock_guard lock(sessions_mutex_);

@@ -147,7 +147,7 @@ public:
   std::size_t handlers() const noexcept { return handlers_.load(std::memory_order_relaxed); }
   struct counters {
     std::atomic<std::uint64_t> accepted{0}, upgraded{0}, refused_limit{0}, refused_other{0},
-        handshakes_failed{0}, accept_errors{0}, handler_failures{0};
+        handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0};
   } count;
 
 private:
