@@ -22,6 +22,8 @@ public:
 
   // Every copy for `member` is settled before that session is gone.
   void expect(session_core &member) { waiting_.emplace(member.id(), &member); }
+  bool expects(session_id member) const { return waiting_.contains(member); }
+  bool expects_anyone() const noexcept { return !waiting_.empty(); }
   // All members are known: reports at once when there is nobody to wait for.
   void begun();
   void on_outcome(std::uint64_t member, write_outcome outcome) noexcept override {

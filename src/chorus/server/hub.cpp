@@ -4,7 +4,9 @@
 
 namespace chorus::detail {
 
-hub::hub(std::shared_ptr<runtime_core> runtime) : runtime_(std::move(runtime)) {}
+hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints)
+    : runtime_(std::move(runtime)),
+      complaints_(std::make_shared<const room_complaints>(std::move(complaints))) {}
 
 room hub::get(std::string_view name) {
   const std::string key(name);
@@ -12,7 +14,7 @@ room hub::get(std::string_view name) {
   auto &entry = rooms_[key];
   auto core = entry.lock();
   if (!core) {
-    core = std::make_shared<room_core>(key, *runtime_, weak_from_this());
+    core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_);
     entry = core;
   }
   return room(std::move(core));
@@ -21,7 +23,8 @@ room hub::get(std::string_view name) {
 room hub::everyone() {
   std::lock_guard lock(mutex_);
   if (!everyone_)
-    everyone_ = std::make_shared<room_core>(std::string(), *runtime_, weak_from_this());
+    everyone_ =
+        std::make_shared<room_core>(std::string(), *runtime_, weak_from_this(), complaints_);
   return room(everyone_);
 }
 

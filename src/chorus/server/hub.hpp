@@ -2,7 +2,7 @@
 // The rooms of one server.
 
 #include <chorus/async/runtime_core.hpp>
-#include <chorus/server/room.hpp>
+#include <chorus/server/room_part.hpp>
 
 #include <memory>
 #include <mutex>
@@ -14,7 +14,9 @@ namespace chorus::detail {
 
 class hub : public std::enable_shared_from_this<hub> {
 public:
-  explicit hub(std::shared_ptr<runtime_core> runtime);
+  // `complaints`, if not empty, is told of what user code throws in rooms: on the shard where it
+  // happened, and it must not throw itself.
+  explicit hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints = {});
 
   // From any thread.
   room get(std::string_view name);
@@ -33,6 +35,7 @@ private:
   void forget(const std::string &name, const room_core *which) noexcept;
 
   std::shared_ptr<runtime_core> runtime_;
+  std::shared_ptr<const room_complaints> complaints_;
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;
   std::shared_ptr<room_core> everyone_;

@@ -149,6 +149,7 @@ room_stats room::stats() const noexcept {
   s.dropped = c.dropped.load(std::memory_order_relaxed);
   s.evicted = c.evicted.load(std::memory_order_relaxed);
   s.expired = c.expired.load(std::memory_order_relaxed);
+  s.filter_failures = c.filter_failures.load(std::memory_order_relaxed);
   return s;
 }
 

@@ -44,8 +44,10 @@ private:
   std::span<const session_id> many_;
 };
 
-// Who is meant: a predicate over members, run on each member's shard. Stored in place, so what it
-// captures must be trivially copyable and at most 32 bytes (ids, pointers, views that outlive it).
+// Who is meant: a predicate over members, run on each member's shard, usually once per member and
+// message. Stored in place, so what it captures must be trivially copyable and at most 32 bytes (ids,
+// pointers, views that outlive it). One that throws leaves that member out; it is counted in
+// room_stats and told to the server's `on_error`.
 class member_filter {
 public:
   member_filter() noexcept = default;
@@ -120,6 +122,8 @@ struct room_stats {
   std::uint64_t dropped = 0;    // copies dropped by a member's policy
   std::uint64_t evicted = 0;    // members closed because their queue was full
   std::uint64_t expired = 0;    // copies that a member's queue dropped after their time to live
+  // Times an `only` filter threw; each left one member out of one message.
+  std::uint64_t filter_failures = 0;
 };
 
 class seat;

@@ -15,7 +15,8 @@ class hub;
 
 class room_core : public std::enable_shared_from_this<room_core> {
 public:
-  room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner);
+  room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
+            const std::shared_ptr<const room_complaints> &complaints);
   ~room_core();
 
   const std::string &name() const noexcept { return name_; }

@@ -113,20 +113,43 @@ void room_part::deliver(session_core &core, run &r, std::size_t from) noexcept {
   const encoded_run *encoded = nullptr;
   if (!(format == wire_format()) && format.shareable())
     encoded = encode_for(core, r);
-  bool whole = format.shareable();
-  if (whole && r.any_special)
-    for (auto i = from; whole && i < r.frames.size(); ++i)
-      whole = meant(core, r.extras[i].terms.get());
+  if (r.any_special) {
+    deliver_chosen(core, r, from, encoded);
+    return;
+  }
   core.touch();
   core.flush_before_wait(); // its own earlier output goes first
-  if (whole && core.out().idle() && core.can_send() && deliver_run(core, r, from, encoded))
+  if (!format.shareable() || !core.out().idle() || !core.can_send() ||
+      !deliver_run(core, r, from, encoded))
+    deliver_each(core, r, from, encoded);
+}
+
+void room_part::deliver_chosen(session_core &core, run &r, std::size_t from,
+                               const encoded_run *encoded) noexcept {
+  const auto keep = core.shared_from_this(); // a filter may end the session
+  bool whole = core.out().wire().format().shareable();
+  chosen_.clear();
+  for (auto i = from; i < r.frames.size(); ++i) {
+    chosen_.push_back(chosen(core, r.extras[i]));
+    whole = whole && chosen_.back();
+  }
+  if (!core.can_send()) {
+    for (auto i = from; i < r.frames.size(); ++i)
+      settle(r, i, core.id(), write_outcome::failed);
     return;
+  }
+  core.touch();
+  core.flush_before_wait();
+  if (!whole || !core.out().idle() || !core.can_send() || !deliver_run(core, r, from, encoded))
+    deliver_each(core, r, from, encoded);
+}
+
+void room_part::deliver_each(session_core &core, run &r, std::size_t from,
+                             const encoded_run *encoded) noexcept {
   const auto keep = core.shared_from_this(); // an eviction may end the session
   for (auto i = from; i < r.frames.size(); ++i) {
-    if (r.any_special && !meant(core, r.extras[i].terms.get())) {
-      settle(r, i, core.id(), write_outcome::dropped); // meant when it was published, perhaps
+    if (r.any_special && !chosen_[i - from])
       continue;
-    }
     if (!core.can_send()) {
       settle(r, i, core.id(), write_outcome::failed);
       continue;

@@ -11,8 +11,9 @@ constexpr std::size_t run_limit = 256 * 1024;
 
 } // namespace
 
-room_part::room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters)
-    : home_(std::move(home)), counters_(std::move(counters)) {}
+room_part::room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters,
+                     std::shared_ptr<const room_complaints> complaints)
+    : home_(std::move(home)), counters_(std::move(counters)), complaints_(std::move(complaints)) {}
 
 room_part::~room_part() = default;
 
@@ -85,7 +86,7 @@ std::vector<session_id> room_part::ids() const {
   return result;
 }
 
-bool room_part::meant(const session_core &core, const publish_terms *terms) const {
+bool room_part::meant(const session_core &core, const publish_terms *terms) const noexcept {
   if (!terms)
     return true;
   if (std::find(terms->except.begin(), terms->except.end(), core.id()) != terms->except.end())
@@ -93,22 +94,53 @@ bool room_part::meant(const session_core &core, const publish_terms *terms) cons
   if (!terms->only)
     return true;
   const session handle(const_cast<session_core &>(core).shared_from_this());
-  return terms->only(handle);
+  std::string what = "A filter of a room threw ";
+  try {
+    return terms->only(handle);
+  } catch (const std::exception &x) {
+    what += x.what();
+  } catch (...) {
+    what += "an exception of unknown type";
+  }
+  counters_->filter_failures.fetch_add(1, std::memory_order_relaxed);
+  if (*complaints_)
+    (*complaints_)(what + "; the member does not get the message.", handle);
+  return false;
+}
+
+// A broadcast has chosen when it was published; after its deadline it no longer knows whom.
+bool room_part::chosen(const session_core &core, const specials &x) const noexcept {
+  if (x.outcomes && !x.outcomes->reported())
+    return x.outcomes->expects(core.id());
+  return meant(core, x.terms.get());
+}
+
+void room_part::expect_members(const publish_terms *terms, gather_part &outcomes) {
+  // A filter may make members come and go: none moves meanwhile, and who has gone is not expected.
+  const bool before = std::exchange(delivering_, true);
+  std::vector<bool> is_meant(members_.size());
+  for (std::size_t i = 0; i < is_meant.size(); ++i)
+    is_meant[i] = members_[i].core && meant(*members_[i].core, terms);
+  for (std::size_t i = 0; i < is_meant.size(); ++i)
+    if (is_meant[i] && members_[i].core)
+      outcomes.expect(*members_[i].core);
+  delivering_ = before;
+  if (!delivering_)
+    sweep();
 }
 
 void room_part::publish(const message &m, std::shared_ptr<const publish_terms> terms,
                         std::shared_ptr<gather_part> outcomes) {
   const bool special = terms || outcomes;
   if (outcomes) {
-    for (const auto &one : members_)
-      if (one.core && meant(*one.core, terms.get()))
-        outcomes->expect(*one.core);
-  }
-  if (count_.load(std::memory_order_relaxed) == 0) {
-    if (outcomes)
+    expect_members(terms.get(), *outcomes);
+    if (!outcomes->expects_anyone()) {
       outcomes->begun();
-    return;
+      return;
+    }
   }
+  if (count_.load(std::memory_order_relaxed) == 0)
+    return;
   if (pending_.empty()) {
     if (home_->stopped())
       return; // no turn will end any more

@@ -10,8 +10,10 @@
 #include <chorus/session/session_core.hpp>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -24,8 +26,12 @@ struct room_counters {
   std::atomic<std::uint64_t> dropped{0};
   std::atomic<std::uint64_t> evicted{0};
   std::atomic<std::uint64_t> expired{0};
+  std::atomic<std::uint64_t> filter_failures{0};
   std::atomic<std::size_t> members{0};
 };
+
+// Where what user code throws in a room is told; empty: nowhere.
+using room_complaints = std::function<void(std::string_view what, const session &member)>;
 
 // Options of a publish or broadcast, owned. Most publishes have none (null).
 struct publish_terms {
@@ -45,7 +51,8 @@ class room_part final : public fan_in,
                         public resident,
                         public std::enable_shared_from_this<room_part> {
 public:
-  room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters);
+  room_part(std::shared_ptr<shard> home, std::shared_ptr<room_counters> counters,
+            std::shared_ptr<const room_complaints> complaints);
   ~room_part();
 
   const std::shared_ptr<shard> &home() const noexcept { return home_; }
@@ -107,8 +114,16 @@ private:
     bool empty() const noexcept { return frames.empty(); }
   };
 
-  bool meant(const session_core &core, const publish_terms *terms) const;
+  // These run a filter, which may end sessions.
+  bool meant(const session_core &core, const publish_terms *terms) const noexcept;
+  bool chosen(const session_core &core, const specials &x) const noexcept;
+  void expect_members(const publish_terms *terms, gather_part &outcomes);
   void deliver(session_core &core, run &r, std::size_t from) noexcept;
+  // The run has terms or outcomes.
+  void deliver_chosen(session_core &core, run &r, std::size_t from,
+                      const encoded_run *encoded) noexcept;
+  void deliver_each(session_core &core, run &r, std::size_t from,
+                    const encoded_run *encoded) noexcept;
   bool deliver_run(session_core &core, run &r, std::size_t from,
                    const encoded_run *encoded) noexcept;
   void deliver_single(session_core &core, run &r, std::size_t index, const encoded_run *encoded);
@@ -129,6 +144,7 @@ private:
 
   std::shared_ptr<shard> home_;
   std::shared_ptr<room_counters> counters_;
+  std::shared_ptr<const room_complaints> complaints_;
   std::vector<member> members_;
   std::unordered_map<session_id, std::uint32_t> index_;
   std::atomic<std::size_t> count_{0};
@@ -136,6 +152,7 @@ private:
   run pending_;
   std::shared_ptr<room_part> keep_; // while a flush is due
   std::vector<std::unique_ptr<waiting_copy>> waiting_;
+  std::vector<bool> chosen_; // scratch: which frames of a run with specials a member gets
   bool delivering_ = false;
   bool gone_while_delivering_ = false;
 };

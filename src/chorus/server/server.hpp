@@ -44,8 +44,9 @@ struct server_options {
   // Origins besides the server's own from which browsers may connect: "https://example.org", or "*".
   // A request without an Origin header is not a browser's and is let in.
   std::vector<std::string> allowed_origins{};
-  // Told of every handler and page that failed and of connections that could not be set up, on the
-  // thread of the shard where it happened; with several shards, from several threads at once.
+  // Told of every handler, page and `only` filter that failed and of connections that could not be set
+  // up, on the thread of the shard where it happened; with several shards, from several threads at
+  // once.
   std::function<void(std::string_view what, const chorus::session *)> on_error{};
   // Connections at a time that are no sessions: in their TLS or HTTP handshake, or asking for pages.
   // One more is answered 503, or closed under TLS. 0 for no limit.

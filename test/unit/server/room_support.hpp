@@ -19,10 +19,10 @@ namespace chorus::test {
 
 using detail::hub;
 
-inline std::shared_ptr<hub> make_hub(shard &home) {
+inline std::shared_ptr<hub> make_hub(shard &home, detail::room_complaints complaints = {}) {
   auto core = std::make_shared<detail::runtime_core>();
   core->shards.push_back(home.shared_from_this());
-  return std::make_shared<hub>(std::move(core));
+  return std::make_shared<hub>(std::move(core), std::move(complaints));
 }
 
 // A member and its peer at the other end of an in-memory connection.

@@ -2,6 +2,8 @@
 
 #include "unit/server/room_support.hpp"
 
+#include <stdexcept>
+
 #include <boost/asio/io_context.hpp>
 
 #include <thread>
@@ -223,6 +225,84 @@ task<> refused(shard &home) {
   BOOST_CHECK_EQUAL(lobby.size(), 0);
 }
 BOOST_AUTO_TEST_CASE(joining_is_refused_with_the_reason) { run(refused); }
+
+// Throws for the member with this id, and counts its runs.
+struct picky {
+  session_id refuses;
+  int *runs;
+  bool operator()(const session &s) const {
+    ++*runs;
+    if (s.id() == refuses)
+      throw std::runtime_error("no such member in the table");
+    return true;
+  }
+};
+
+task<> filters_that_throw(shard &home) {
+  std::vector<std::pair<std::string, session_id>> told;
+  const auto rooms = make_hub(home, [&](std::string_view what, const session &member) {
+    told.emplace_back(what, member.id());
+  });
+  auto lobby = rooms->get("lobby");
+  auto a = member_of(home);
+  auto b = member_of(home);
+  auto c = member_of(home);
+  auto seat_a = co_await seated(lobby, a.s);
+  auto seat_b = co_await seated(lobby, b.s);
+  auto seat_c = co_await seated(lobby, c.s);
+  int runs = 0;
+  const picky not_b{b.s.id(), &runs};
+  lobby.publish("published", {.only = not_b});
+  co_await expect(a.peer, texts("published"));
+  co_await expect(c.peer, texts("published"));
+  BOOST_CHECK_EQUAL(runs, 3);
+  BOOST_CHECK_EQUAL(lobby.stats().filter_failures, 1);
+  const auto report = co_await lobby.broadcast("broadcast", {.only = not_b, .deadline = 10s});
+  BOOST_CHECK_EQUAL(report.delivered, 2);
+  BOOST_CHECK_EQUAL(report.total(), 2);
+  co_await expect(a.peer, texts("broadcast"));
+  co_await expect(c.peer, texts("broadcast"));
+  BOOST_CHECK_EQUAL(runs, 6);
+  BOOST_CHECK_EQUAL(lobby.stats().filter_failures, 2);
+  const auto nobody = co_await lobby.broadcast(
+      "nobody", {.only = [](const session &) -> bool { throw 1; }, .deadline = 10s});
+  BOOST_CHECK_EQUAL(nobody.total(), 0);
+  BOOST_CHECK_EQUAL(lobby.stats().filter_failures, 5);
+  lobby.publish("all");
+  co_await expect(b.peer, texts("all")); // still a member
+  BOOST_REQUIRE_EQUAL(told.size(), 5);
+  for (int i = 0; i < 2; ++i) {
+    BOOST_CHECK(told[static_cast<std::size_t>(i)].first.find("no such member in the table") !=
+                std::string::npos);
+    BOOST_CHECK_EQUAL(told[static_cast<std::size_t>(i)].second, b.s.id());
+  }
+}
+BOOST_AUTO_TEST_CASE(a_filter_that_throws_leaves_that_member_out) { run(filters_that_throw); }
+
+task<> filters_that_end_sessions(shard &home) {
+  const auto rooms = make_hub(home);
+  auto lobby = rooms->get("lobby");
+  std::vector<by_hand> all;
+  std::vector<seat> seats;
+  for (int i = 0; i < 4; ++i) {
+    all.push_back(member_of(home));
+    seats.push_back(co_await seated(lobby, all.back().s));
+  }
+  auto *members = &all;
+  // Asked about the first, it ends the second and the last.
+  const auto ends = [members](const session &s) {
+    if (s.id() == (*members)[0].s.id())
+      for (const std::size_t i : {1U, 3U})
+        (*members)[i].s.abort();
+    return true;
+  };
+  const auto report = co_await lobby.broadcast("x", {.only = ends, .deadline = 10s});
+  BOOST_CHECK_EQUAL(report.delivered, 2);
+  BOOST_CHECK_EQUAL(lobby.size(), 2);
+  co_await expect(all[0].peer, texts("x"));
+  co_await expect(all[2].peer, texts("x"));
+}
+BOOST_AUTO_TEST_CASE(a_filter_may_end_sessions) { run(filters_that_end_sessions); }
 
 BOOST_AUTO_TEST_SUITE_END()
 
