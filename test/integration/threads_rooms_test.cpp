@@ -202,6 +202,127 @@ BOOST_AUTO_TEST_CASE(every_member_sees_one_order) {
   BOOST_CHECK_EQUAL(stats.evicted, 0);
 }
 
+// Keeps a shard from doing anything else for as long as it exists.
+class held {
+public:
+  explicit held(shard &home) {
+    const auto begun = std::make_shared<std::promise<void>>();
+    auto holds = begun->get_future();
+    home.post([begun, over = release_.get_future().share()] {
+      begun->set_value();
+      over.wait();
+    });
+    holds.wait();
+  }
+  held(const held &) = delete;
+  held &operator=(const held &) = delete;
+  ~held() { release_.set_value(); }
+
+private:
+  std::promise<void> release_;
+};
+
+room room_at(running_runtime &world, unsigned at) {
+  for (int i = 0;; ++i)
+    if (auto r = world.rooms->get("room" + std::to_string(i));
+        r.core()->home().get() == &world.home(at))
+      return r;
+}
+
+task<int> nothing() { co_return 0; }
+// Everything that was posted to the shard has run.
+void pass(running_runtime &world, unsigned at) {
+  auto passed = world.start(at, nothing());
+  (void)get(passed);
+}
+
+constexpr std::size_t mebibyte = 1024 * 1024;
+constexpr std::size_t apiece = 512; // what a message weighs besides its bytes
+
+BOOST_AUTO_TEST_CASE(what_is_on_its_way_to_a_busy_home_shard_is_bounded) {
+  running_runtime world;
+  auto lobby = room_at(world, 0);
+  const message big(std::string(mebibyte, 'x'));
+  for (std::uint64_t round = 0; round < 2; ++round) {
+    {
+      held busy(world.home(0));
+      for (int i = 0; i < 20; ++i)
+        lobby.publish(big);
+      BOOST_CHECK_EQUAL(lobby.stats().refused, round * 6 + 5);
+      lobby.publish(std::string(mebibyte - 16 * apiece, 'x')); // fits exactly
+      lobby.publish("");
+      BOOST_CHECK_EQUAL(lobby.stats().refused, round * 6 + 6);
+    }
+    pass(world, 0);
+    BOOST_CHECK_EQUAL(lobby.stats().published, (round + 1) * 16);
+  }
+  lobby.publish(std::string(room_transit_bytes + 1, 'x')); // alone
+  pass(world, 0);
+  BOOST_CHECK_EQUAL(lobby.stats().published, 33);
+  // Many empty ones are bounded as well.
+  held busy(world.home(0));
+  for (std::size_t i = 0; i < room_transit_bytes / apiece + 10; ++i)
+    lobby.publish("");
+  BOOST_CHECK_EQUAL(lobby.stats().refused, 12 + 10);
+}
+
+// From the room's home shard, to members on another one that is busy.
+task<int> fills(room r) {
+  const message big(std::string(mebibyte, 'x'));
+  const auto nobody = [](const session &) { return false; };
+  for (int i = 0; i < 15; ++i)
+    r.publish(big, {.only = nobody});
+  r.publish(std::string(mebibyte - 16 * apiece, 'x'), {.only = nobody});
+  r.publish("refused");
+  co_return 0;
+}
+task<broadcast_report> asks(room r) {
+  auto work = r.broadcast("refused, too");
+  co_return co_await std::move(work);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_on_its_way_to_a_busy_member_shard_is_bounded) {
+  running_runtime world;
+  auto lobby = room_at(world, 0);
+  std::vector<std::future<std::vector<std::string>>> members;
+  for (unsigned at = 0; at < shards; ++at) {
+    std::promise<void> joined;
+    auto ready = joined.get_future();
+    members.push_back(world.start(at, stays(world.home(at), lobby, std::move(joined))));
+    ready.wait();
+  }
+  std::future<broadcast_report> here, foreign;
+  asio::io_context own;
+  {
+    held busy(world.home(1));
+    auto filled = world.start(0, fills(lobby));
+    (void)get(filled);
+    BOOST_CHECK_EQUAL(lobby.stats().published, 16);
+    BOOST_CHECK_EQUAL(lobby.stats().refused, 1);
+    here = world.start(0, asks(lobby));
+    foreign = asio::co_spawn(own, asks(lobby), asio::use_future);
+    own.poll(); // up to where it waits for the home shard
+    pass(world, 0);
+    BOOST_CHECK_EQUAL(lobby.stats().refused, 3);
+  }
+  own.restart();
+  std::thread runner([&] { own.run(); });
+  for (auto *one : {&here, &foreign}) {
+    const auto report = get(*one);
+    BOOST_CHECK_EQUAL(report.dropped, shards);
+    BOOST_CHECK_EQUAL(report.total(), shards);
+    for (const auto &m : report.members)
+      BOOST_CHECK(m.why == error::queue_full);
+  }
+  runner.join();
+  BOOST_CHECK_EQUAL(lobby.stats().published, 16);
+  BOOST_CHECK_EQUAL(lobby.stats().dropped, 0);
+  pass(world, 1);
+  lobby.publish("end"); // there is room again
+  for (auto &m : members)
+    BOOST_CHECK(get(m) == std::vector<std::string>{"end"});
+}
+
 task<int> broadcast_forever(room r, std::atomic<int> *begun) {
   for (int i = 0;; ++i) {
     ++*begun;

@@ -10,6 +10,16 @@ void gather_part::begun() {
   report_when_settled();
 }
 
+void gather_part::refuse() {
+  const failure why(error::queue_full, stage::open,
+                    "too much that was published to the room is still on its way to other shards");
+  for (const auto &[member, core] : std::exchange(waiting_, {})) {
+    ++report_.dropped;
+    report_.members.push_back({member, delivery::dropped, why});
+  }
+  begun();
+}
+
 void gather_part::settle(std::uint64_t member, write_outcome outcome, bool expired) noexcept {
   const auto found = waiting_.find(member);
   if (reported_ || found == waiting_.end())

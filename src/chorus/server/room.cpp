@@ -58,7 +58,11 @@ task<broadcast_report> broadcast_from_anywhere(std::shared_ptr<room_core> core, 
                                                bool list_delivered) {
   if (!core)
     co_return broadcast_report();
-  auto work = core->broadcast(std::move(m), std::move(terms), deadline, list_delivered);
+  auto way = core->depart(m, terms.get());
+  if (way.refused)
+    m = message();
+  auto work =
+      core->broadcast(std::move(m), std::move(terms), deadline, list_delivered, std::move(way));
   if (core->home()->here()) {
     auto report = co_await std::move(work);
     co_return std::move(*report);
@@ -150,6 +154,7 @@ room_stats room::stats() const noexcept {
   s.evicted = c.evicted.load(std::memory_order_relaxed);
   s.expired = c.expired.load(std::memory_order_relaxed);
   s.filter_failures = c.filter_failures.load(std::memory_order_relaxed);
+  s.refused = c.refused.load(std::memory_order_relaxed);
   return s;
 }
 

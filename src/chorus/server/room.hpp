@@ -69,6 +69,13 @@ private:
   bool (*call_)(const void *, const session &) = nullptr;
 };
 
+// Bytes of one room's messages that may be on their way between shards: from a verb on another thread
+// to the room's home shard, and from there to other shards with members. A message counts until the
+// last of them has delivered it, with its payload, its `except` and `key`, and 512 bytes besides. One
+// that does not fit is refused for all members and counted (room_stats::refused); a larger one goes
+// when nothing else is on its way. What stays on the home shard's own thread does not count.
+inline constexpr std::size_t room_transit_bytes = 16 * 1024 * 1024;
+
 struct publish_options {
   exclusion except{};
   member_filter only{};
@@ -124,6 +131,7 @@ struct room_stats {
   std::uint64_t expired = 0;    // copies that a member's queue dropped after their time to live
   // Times an `only` filter threw; each left one member out of one message.
   std::uint64_t filter_failures = 0;
+  std::uint64_t refused = 0; // messages that nobody got: more than room_transit_bytes on their way
 };
 
 class seat;
@@ -141,11 +149,14 @@ public:
 
   // Sends to every member; never waits, and returns nothing since it may have to cross to other
   // shards: see `stats()`. A member whose queue is full meets its overflow policy; under
-  // overflow::wait it is closed (1013, counted as evicted).
+  // overflow::wait it is closed (1013, counted as evicted). Faster than the shards deliver, from
+  // another thread or to members elsewhere, it is refused (room_transit_bytes).
   void publish(message m, publish_options options = {});
   // Sends to every member and completes when each copy went to the kernel, was dropped or failed, or
   // at the deadline. Members under overflow::wait whose queue is full are waited for until the
-  // deadline, then reported as dropped. Cancelling stops waiting; what is queued stays queued.
+  // deadline, then reported as dropped. Beyond room_transit_bytes it does not wait but is refused, and
+  // all members are reported as dropped, with queue_full. Cancelling stops waiting; what is queued
+  // stays queued.
   task<broadcast_report> broadcast(message m, broadcast_options options = {});
 
   std::size_t size() const noexcept; // members, as of the last turn of each shard

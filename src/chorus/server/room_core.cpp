@@ -2,6 +2,7 @@
 
 #include <chorus/server/hub.hpp>
 
+#include <algorithm>
 #include <functional>
 
 namespace chorus::detail {
@@ -32,19 +33,55 @@ std::shared_ptr<room_part> room_core::part_on(const shard &s) const noexcept {
   return nullptr;
 }
 
+namespace {
+
+// Of a message on its way, roughly: its block of memory, what is posted for it, its terms.
+constexpr std::size_t transit_overhead = 512;
+
+} // namespace
+
+departure room_core::depart(const message &m, const publish_terms *terms) {
+  const auto has_members_elsewhere = [this](const auto &part) {
+    return part->home() != home_ && part->size() != 0;
+  };
+  if (home_->here() && std::none_of(parts_.begin(), parts_.end(), has_members_elsewhere))
+    return {};
+  auto bytes = m.size() + transit_overhead;
+  if (terms)
+    bytes += terms->except.size() * sizeof(session_id) + terms->key.size();
+  auto &all = counters_->in_transit;
+  auto before = all.load(std::memory_order_relaxed);
+  do {
+    if (before != 0 && before + bytes > room_transit_bytes) {
+      counters_->refused.fetch_add(1, std::memory_order_relaxed);
+      departure none;
+      none.refused = true;
+      return none;
+    }
+  } while (!all.compare_exchange_weak(before, before + bytes, std::memory_order_relaxed));
+  return departure(std::make_shared<const departure::load>(counters_, bytes));
+}
+
 void room_core::publish(message m, std::shared_ptr<const publish_terms> terms) {
-  if (!home_->here()) {
-    home_->post([self = shared_from_this(), m = std::move(m), terms = std::move(terms)]() mutable {
-      self->publish(std::move(m), std::move(terms));
-    });
+  auto way = depart(m, terms.get());
+  if (way.refused)
+    return;
+  if (home_->here()) {
+    hand_out(m, terms, way.weight);
     return;
   }
+  home_->post([self = shared_from_this(), m = std::move(m), terms = std::move(terms),
+               weight = std::move(way.weight)] { self->hand_out(m, terms, weight); });
+}
+
+void room_core::hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
+                         const std::shared_ptr<const departure::load> &weight) {
   counters_->published.fetch_add(1, std::memory_order_relaxed);
   for (const auto &part : parts_) {
     if (part->home() == home_)
       part->publish(m, terms, nullptr);
     else if (part->size() != 0)
-      part->home()->post([part, m, terms] { part->publish(m, terms, nullptr); });
+      part->home()->post([part, m, terms, weight] { part->publish(m, terms, nullptr); });
   }
 }
 
@@ -85,16 +122,23 @@ private:
 task<result<broadcast_report>> room_core::broadcast(message m,
                                                     std::shared_ptr<const publish_terms> terms,
                                                     std::chrono::milliseconds deadline,
-                                                    bool list_delivered) {
+                                                    bool list_delivered, departure way) {
   const auto self = shared_from_this();
-  counters_->published.fetch_add(1, std::memory_order_relaxed);
+  if (!way.refused)
+    counters_->published.fetch_add(1, std::memory_order_relaxed);
   auto whole = std::make_shared<gather>(home_, parts_.size());
   inquiry open(home_, whole);
   for (const auto &part : parts_) {
     auto collected = std::make_shared<gather_part>(whole, list_delivered);
     open.add(part, collected);
-    part->home()->run([part, m, terms, collected] { part->publish(m, terms, collected); });
+    if (way.refused)
+      part->home()->run([part, terms, collected] { part->refuse(terms.get(), *collected); });
+    else
+      part->home()->run(
+          [part, m, terms, collected, weight = way.weight] { part->publish(m, terms, collected); });
   }
+  m = message(); // others carry it now, and its weight
+  way.weight.reset();
   struct deadline_timer : timer {
     explicit deadline_timer(parked &p) noexcept
         : timer([](timer &t) noexcept { static_cast<deadline_timer &>(t).sleeper.wake_later(); }),

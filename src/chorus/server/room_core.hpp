@@ -13,6 +13,30 @@ namespace chorus::detail {
 
 class hub;
 
+// How a message sets out. Whatever carries it between shards holds its weight against
+// room_transit_bytes; one that stays on its thread weighs nothing.
+class departure {
+public:
+  class load {
+  public:
+    load(std::shared_ptr<room_counters> counters, std::size_t bytes) noexcept
+        : counters_(std::move(counters)), bytes_(bytes) {}
+    load(const load &) = delete;
+    load &operator=(const load &) = delete;
+    ~load() { counters_->in_transit.fetch_sub(bytes_, std::memory_order_relaxed); }
+
+  private:
+    std::shared_ptr<room_counters> counters_;
+    std::size_t bytes_;
+  };
+
+  departure() noexcept = default;
+  explicit departure(std::shared_ptr<const load> l) noexcept : weight(std::move(l)) {}
+
+  std::shared_ptr<const load> weight;
+  bool refused = false;
+};
+
 class room_core : public std::enable_shared_from_this<room_core> {
 public:
   room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
@@ -29,11 +53,17 @@ public:
 
   // From any thread.
   void publish(message m, std::shared_ptr<const publish_terms> terms);
+  // From any thread, before `broadcast`; counts what it refuses.
+  departure depart(const message &m, const publish_terms *terms);
   // On the home shard.
   task<result<broadcast_report>> broadcast(message m, std::shared_ptr<const publish_terms> terms,
-                                           std::chrono::milliseconds deadline, bool list_delivered);
+                                           std::chrono::milliseconds deadline, bool list_delivered,
+                                           departure way);
 
 private:
+  void hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
+                const std::shared_ptr<const departure::load> &weight);
+
   std::string name_;
   std::weak_ptr<hub> owner_;
   std::shared_ptr<room_counters> counters_;

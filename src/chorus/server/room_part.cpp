@@ -129,6 +129,11 @@ void room_part::expect_members(const publish_terms *terms, gather_part &outcomes
     sweep();
 }
 
+void room_part::refuse(const publish_terms *terms, gather_part &outcomes) {
+  expect_members(terms, outcomes);
+  outcomes.refuse();
+}
+
 void room_part::publish(const message &m, std::shared_ptr<const publish_terms> terms,
                         std::shared_ptr<gather_part> outcomes) {
   const bool special = terms || outcomes;

@@ -27,7 +27,9 @@ struct room_counters {
   std::atomic<std::uint64_t> evicted{0};
   std::atomic<std::uint64_t> expired{0};
   std::atomic<std::uint64_t> filter_failures{0};
+  std::atomic<std::uint64_t> refused{0};
   std::atomic<std::size_t> members{0};
+  std::atomic<std::size_t> in_transit{0}; // bytes, against room_transit_bytes
 };
 
 // Where what user code throws in a room is told; empty: nowhere.
@@ -65,6 +67,8 @@ public:
   std::vector<session_id> ids() const;
   void publish(const message &m, std::shared_ptr<const publish_terms> terms,
                std::shared_ptr<gather_part> outcomes);
+  // A broadcast that nobody gets.
+  void refuse(const publish_terms *terms, gather_part &outcomes);
   // The deadline of a broadcast: copies of it that wait for room are given up.
   void give_up(gather_part &outcomes) noexcept;
 

@@ -304,7 +304,7 @@ task<> ends_meanwhile(shard &home) {
   auto seat_last = co_await seated(lobby, last.s);
   auto terms = std::shared_ptr<const detail::publish_terms>();
   running<result<broadcast_report>> third(
-      home, lobby.core()->broadcast(message("m4"), terms, 0ms, false));
+      home, lobby.core()->broadcast(message("m4"), terms, 0ms, false, detail::departure()));
   asio::post(home.context(), [s = last.s] { s.core()->abort(failure(error::aborted)); });
   const auto none = co_await third.end();
   BOOST_CHECK_EQUAL(none->total(), none->failed + none->delivered);
