@@ -40,6 +40,11 @@ void check(const runtime_options &options) {
     throw std::invalid_argument("chorus: runtime_options::tick must be 1 ms or more");
 }
 
+void check_owned(const runtime_core &core) {
+  if (core.shards.front()->wrapped())
+    throw std::logic_error("chorus: this runtime wraps your io_context; call its run() yourself");
+}
+
 [[noreturn]] void die(const std::exception_ptr &e) {
   try {
     std::rethrow_exception(e);
@@ -84,35 +89,52 @@ runtime::~runtime() {
 }
 
 void runtime::run() {
-  if (core_->shards.front()->wrapped())
-    throw std::logic_error("chorus: this runtime wraps your io_context; call its run() yourself");
+  detail::check_owned(*core_);
+  // However the loops end, they can be run again. They are made ready here and not when the next run
+  // begins: a `stop` that comes before that still counts.
+  struct ending {
+    detail::runtime_core &core;
+    ~ending() {
+      core.stop();
+      for (auto &t : core.threads)
+        t.join();
+      core.threads.clear();
+      for (auto &s : core.shards)
+        s->context().restart();
+    }
+  };
+  const ending at_the_end{*core_};
   for (std::size_t i = 1; i < core_->shards.size(); ++i)
     core_->threads.emplace_back([s = core_->shards[i]] { s->run_loop(); });
-  try {
-    core_->shards.front()->run_loop();
-  } catch (...) {
-    core_->stop();
-    for (auto &t : core_->threads)
-      t.join();
-    core_->threads.clear();
-    throw;
-  }
-  core_->stop();
-  for (auto &t : core_->threads)
-    t.join();
-  core_->threads.clear();
+  core_->shards.front()->run_loop();
 }
 
 void runtime::run(task<> main) {
-  std::exception_ptr failed;
+  detail::check_owned(*core_);
+  struct outcome {
+    std::exception_ptr failed;
+    bool awaited = true;
+  };
+  const auto how = std::make_shared<outcome>();
   asio::co_spawn(core_->shards.front()->context(), std::move(main),
-                 [core = core_, &failed](std::exception_ptr e) {
-                   failed = std::move(e);
-                   core->stop();
+                 [core = core_, how](std::exception_ptr e) {
+                   if (how->awaited) {
+                     how->failed = std::move(e);
+                     core->stop();
+                   } else if (e) { // its run was stopped, and another one has carried it on
+                     detail::die(e);
+                   }
                  });
-  run();
-  if (failed)
-    std::rethrow_exception(failed);
+  struct leaving {
+    outcome &mine;
+    ~leaving() { mine.awaited = false; }
+  };
+  {
+    const leaving afterwards{*how};
+    run();
+  }
+  if (how->failed)
+    std::rethrow_exception(how->failed);
 }
 
 void runtime::spawn(task<> t, unsigned index) {

@@ -51,6 +51,9 @@ public:
   // Runs `main` on the first shard, on the calling thread, the other shards on threads of their
   // own; returns when `main` has ended and rethrows what it threw, or returns when `stop` was
   // called. Not for a runtime around the user's own context (std::logic_error): run that yourself.
+  // It can be run again, by one thread at a time: what still waited goes on, a main that `stop` left
+  // behind included; what that one throws then ends the program as from `spawn`. A `stop` between two
+  // runs ends the next one at once.
   void run(task<> main);
   // Runs the loops without a main task until `stop`.
   void run();

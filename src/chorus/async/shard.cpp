@@ -112,9 +112,12 @@ void shard::watch() {
 }
 
 void shard::run_loop() {
-  current_shard = this;
+  struct marked { // also when something throws out of the loop
+    explicit marked(shard *s) noexcept { current_shard = s; }
+    ~marked() { current_shard = nullptr; }
+  };
+  const marked thread(this);
   context_->run();
-  current_shard = nullptr;
 }
 
 void shard::start(timer &t, time_point when) {

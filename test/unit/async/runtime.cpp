@@ -6,6 +6,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 #include <boost/test/unit_test.hpp>
 
@@ -77,6 +80,88 @@ BOOST_AUTO_TEST_CASE(runs_main_to_its_end_and_rethrows) {
   };
   BOOST_CHECK_EXCEPTION(other.run(bad()), std::runtime_error,
                         [](auto &x) { return std::string(x.what()) == "from main"; });
+}
+
+BOOST_AUTO_TEST_CASE(runs_again) {
+  runtime rt{runtime_options{.threads = 2}};
+  std::atomic<int> ran{0};
+  auto counts = [](runtime &r, std::atomic<int> &n) -> task<> {
+    // On the other shard, too.
+    asio::steady_timer done(co_await asio::this_coro::executor,
+                            asio::steady_timer::time_point::max());
+    auto beside = [](runtime &here, std::atomic<int> &count, asio::steady_timer &t) -> task<> {
+      co_await chorus::sleep(1ms);
+      ++count;
+      asio::post(here.executor(0), [&t] { t.cancel(); });
+    };
+    r.spawn(beside(r, n, done), 1);
+    boost::system::error_code ignored;
+    co_await done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    ++n;
+  };
+  for (int round = 1; round <= 3; ++round) {
+    rt.run(counts(rt, ran));
+    BOOST_TEST(ran.load() == 2 * round);
+    BOOST_TEST((detail::shard::current() == nullptr));
+  }
+  auto throws = [](const char *what) -> task<> {
+    co_await chorus::sleep(1ms);
+    throw std::runtime_error(what);
+  };
+  for (const char *what : {"once", "twice"})
+    BOOST_CHECK_EXCEPTION(rt.run(throws(what)), std::runtime_error,
+                          [&](auto &x) { return std::string(x.what()) == what; });
+  rt.run(counts(rt, ran));
+  BOOST_TEST(ran.load() == 8);
+}
+
+BOOST_AUTO_TEST_CASE(a_stop_leaves_main_behind_and_the_next_run_carries_it_on) {
+  runtime rt;
+  asio::steady_timer gate(rt.executor(), asio::steady_timer::time_point::max());
+  bool over = false;
+  auto waits = [](asio::steady_timer &t, bool &done) -> task<> {
+    boost::system::error_code ignored;
+    co_await t.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    done = true;
+  };
+  auto stops = [](runtime &r) -> task<> {
+    for (int i = 0; i < 3; ++i) // main has begun by then
+      co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
+    r.stop();
+  };
+  rt.spawn(stops(rt));
+  rt.run(waits(gate, over));
+  BOOST_TEST(!over);
+  bool second = false;
+  auto opens = [](asio::steady_timer &t, bool &first, bool &done) -> task<> {
+    t.cancel();
+    while (!first)
+      co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
+    // The end of the first did not end this run.
+    co_await chorus::sleep(1ms);
+    done = true;
+  };
+  rt.run(opens(gate, over, second));
+  BOOST_TEST(second);
+  // A stop in between counts.
+  rt.stop();
+  bool third = false;
+  auto notes = [](bool &done) -> task<> {
+    done = true;
+    co_return;
+  };
+  rt.run(notes(third));
+  BOOST_TEST(!third);
+  rt.spawn(stops(rt));
+  rt.run();
+  BOOST_TEST(third);
+}
+
+BOOST_AUTO_TEST_CASE(an_exception_through_the_loop_leaves_the_thread_unmarked) {
+  runtime rt{runtime_options{.threads = 2}};
+  asio::post(rt.executor(), [] { throw std::runtime_error("from a callback"); });
+  BOOST_CHECK_THROW(rt.run(), std::runtime_error);
+  BOOST_TEST((detail::shard::current() == nullptr));
 }
 
 BOOST_AUTO_TEST_CASE(stops_from_any_thread_and_destroys_who_waits) {
