@@ -172,6 +172,31 @@ BOOST_AUTO_TEST_CASE(an_evicted_session_is_counted_once_whoever_evicted_it) {
   BOOST_TEST(f.server.stats().evicted == 2u);
 }
 
+BOOST_AUTO_TEST_CASE(keep_alive_is_on_for_every_connection) {
+  fixture f;
+  f.start();
+  const auto w = open_session(f.server.port(), "/echo");
+  sockaddr_in mine{};
+  socklen_t size = sizeof mine;
+  BOOST_REQUIRE(::getsockname(w.fd(), reinterpret_cast<sockaddr *>(&mine), &size) == 0);
+  // The server's end is a descriptor of this process, too.
+  int ends = 0;
+  for (const auto &entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::stoi(entry.path().filename());
+    sockaddr_in peer{};
+    size = sizeof peer;
+    if (::getpeername(fd, reinterpret_cast<sockaddr *>(&peer), &size) != 0 ||
+        peer.sin_family != AF_INET || peer.sin_port != mine.sin_port)
+      continue;
+    ++ends;
+    int on = 0;
+    size = sizeof on;
+    BOOST_TEST(::getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &size) == 0);
+    BOOST_TEST(on == 1);
+  }
+  BOOST_TEST(ends == 1);
+}
+
 BOOST_AUTO_TEST_CASE(a_handler_that_waits_for_something_else_learns_of_the_end) {
   event closed, stopped;
   fixture f;

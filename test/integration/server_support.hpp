@@ -153,6 +153,7 @@ public:
     }
     return true;
   }
+  int fd() const { return fd_; }
   void end_output() { ::shutdown(fd_, SHUT_WR); }
 
   // Whether there is something to read, now.

@@ -22,9 +22,92 @@ task<failure> verdict(detail::shard &home, std::string certificate, std::string 
   co_return *p.client_error;
 }
 
+// A reader of the numbers and vectors that TLS messages are made of (RFC 8446 section 3).
+class tls_text {
+public:
+  explicit tls_text(std::string_view bytes) : left_(bytes) {}
+  std::string_view take(std::size_t count) {
+    BOOST_REQUIRE(left_.size() >= count);
+    const auto taken = left_.substr(0, count);
+    left_.remove_prefix(count);
+    return taken;
+  }
+  std::size_t number(std::size_t width) {
+    std::size_t n = 0;
+    for (const char c : take(width))
+      n = n << 8 | static_cast<unsigned char>(c);
+    return n;
+  }
+  std::string_view vector(std::size_t width) { return take(number(width)); }
+  bool empty() const { return left_.empty(); }
+
+private:
+  std::string_view left_;
+};
+
+// The host name in a ClientHello (RFC 6066 section 3); empty when there is none.
+std::string host_name_in(std::string_view hello) {
+  tls_text message(hello);
+  BOOST_REQUIRE(message.number(1) == 1U); // client_hello
+  tls_text body(message.vector(3));
+  body.take(2 + 32); // version, random
+  body.vector(1);    // session id
+  body.vector(2);    // cipher suites
+  body.vector(1);    // compression methods
+  for (tls_text extensions(body.vector(2)); !extensions.empty();) {
+    const auto type = extensions.number(2);
+    tls_text content(extensions.vector(2));
+    if (type != 0) // server_name
+      continue;
+    tls_text names(content.vector(2));
+    BOOST_REQUIRE(names.number(1) == 0U); // host_name
+    return std::string(names.vector(2));
+  }
+  return {};
+}
+
+// What a client for `host` says first, to anybody.
+task<std::string> name_sent(detail::shard &home, tls_options options, std::string host) {
+  auto [near, far] = make_memory_pair(home, home);
+  auto context = transport::make_client_context(options);
+  BOOST_REQUIRE(context.has_value());
+  auto made = transport::make_tls_client_stream(std::move(near), *context, host);
+  BOOST_REQUIRE(made.has_value());
+  auto shake = [](stream &s) -> task<> { co_await transport::tls_handshake(s, patience()); };
+  cancellable shaking(home, shake(**made));
+  const auto record = co_await read_exactly(*far, 5);
+  tls_text head(record);
+  BOOST_TEST(head.number(1) == 22U); // handshake
+  head.take(2);
+  const auto hello = co_await read_exactly(*far, head.number(2));
+  far->close(false);
+  const bool over = co_await shaking.end();
+  BOOST_TEST(over);
+  co_return host_name_in(hello);
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(tls_handshakes)
+
+BOOST_AUTO_TEST_CASE(the_client_names_the_host_it_means) {
+  run([](detail::shard &home) -> task<> {
+    const auto options = client_options();
+    auto name = co_await name_sent(home, options, "localhost");
+    BOOST_TEST(name == "localhost");
+    name = co_await name_sent(home, options, "localhost.");
+    BOOST_TEST(name == "localhost");
+    auto renamed = options;
+    renamed.server_name = "other.example";
+    name = co_await name_sent(home, renamed, "localhost");
+    BOOST_TEST(name == "other.example");
+    // Only names are sent, no addresses.
+    for (std::string address : {"127.0.0.1", "::1"}) {
+      name = co_await name_sent(home, options, address);
+      BOOST_TEST(name == "");
+    }
+  });
+}
 
 BOOST_AUTO_TEST_CASE(the_error_names_what_is_wrong_with_the_certificate) {
   run([](detail::shard &home) -> task<> {
