@@ -2,7 +2,10 @@
 
 #include "server_support.hpp"
 
+#include <chorus/base/error.hpp>
+
 #include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -172,6 +175,84 @@ BOOST_AUTO_TEST_CASE(a_shard_that_does_not_answer_is_in_the_report) {
   BOOST_TEST(comes_true([&] { return h.server().stats().handlers == 0; }));
   const auto again = loop.wait(h.server().stop(0ms));
   BOOST_TEST(again.sessions_aborted == open); // once said, it stays
+}
+
+// Joins with every session again and again, from a thread that is no shard, until the server refuses.
+// Rooms and reasons go to the counts.
+struct join_counts {
+  std::atomic<int> joined{0}, refused{0}, astray{0};
+};
+task<> joins_until_refused(chorus::server *server, std::vector<session> members, unsigned who,
+                           join_counts *counts) {
+  for (unsigned i = who;; ++i) {
+    auto room = server->room(room_name(static_cast<int>(i % rooms)));
+    auto seat = co_await room.join(members[i % members.size()]);
+    if (seat) {
+      ++counts->joined;
+      seat->publish("hello");
+      continue; // and leaves at once
+    }
+    if (seat.error() == chorus::error::room_closed) {
+      ++counts->refused;
+      co_return;
+    }
+    if (seat.error() != chorus::error::not_open && seat.error() != chorus::error::closed &&
+        seat.error() != chorus::error::lost)
+      ++counts->astray;
+  }
+}
+
+BOOST_AUTO_TEST_CASE(members_may_join_from_anywhere_while_the_server_stops) {
+  for (int round = 0; round < 6; ++round) {
+    running loop(2);
+    chorus::server server(loop.rt(), {});
+    std::mutex mutex;
+    std::vector<session> members;
+    server.route("/", [&](session s, request) -> task<> {
+      {
+        std::lock_guard lock(mutex);
+        members.push_back(s);
+      }
+      co_await s.wait_closed();
+    });
+    BOOST_REQUIRE(loop.wait(server.start()));
+    constexpr std::size_t peers = 8;
+    std::vector<wire> open;
+    while (open.size() < peers)
+      open.push_back(open_session(server.port(), "/"));
+    BOOST_REQUIRE(comes_true([&] {
+      std::lock_guard lock(mutex);
+      return members.size() == peers;
+    }));
+    // Half of the peers answer the close and read on; the others are cut at the deadline.
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < peers / 2; ++i)
+      threads.emplace_back([peer = &open[i]] {
+        while (peer->read_frame().opcode == 1) {
+        }
+        peer->send(close_frame(1001));
+      });
+    join_counts counts;
+    constexpr int joiners = 3;
+    for (unsigned who = 0; who < joiners; ++who)
+      threads.emplace_back([&, who] {
+        boost::asio::io_context own;
+        auto done = boost::asio::co_spawn(own, joins_until_refused(&server, members, who, &counts),
+                                          boost::asio::use_future);
+        own.run();
+        done.get();
+      });
+    BOOST_TEST(comes_true([&] { return counts.joined > 100; }));
+    const auto report = loop.wait(server.stop(20ms));
+    for (auto &t : threads)
+      t.join();
+    BOOST_TEST(report.handlers_cancelled <= peers / 2);
+    BOOST_TEST(counts.refused == joiners);
+    BOOST_TEST(counts.astray == 0);
+    BOOST_TEST(server.size() == 0u);
+    for (int r = 0; r < rooms; ++r)
+      BOOST_TEST(comes_true([&] { return server.room(room_name(r)).size() == 0; }));
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
