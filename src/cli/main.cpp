@@ -3,12 +3,14 @@
 #include "bench.hpp"
 #include "connect.hpp"
 #include "serve.hpp"
+#include "standard_io.hpp"
 
 #include <cstdio>
 #include <exception>
 
 int main(int argc, char **argv) {
   using cli::status;
+  cli::open_missing_standard_io();
   CLI::App app("WebSocket connections from the command line", "chorus");
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "The help of every command");

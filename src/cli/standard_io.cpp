@@ -25,6 +25,15 @@ using chorus::task;
 
 } // namespace
 
+void open_missing_standard_io() noexcept {
+  // A new descriptor is the lowest free one, so in this order each lands in its place.
+  constexpr int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor)
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF &&
+        ::open("/dev/null", modes[descriptor]) != descriptor)
+      ::_exit(1);
+}
+
 task<> event::wait() {
   boost::system::error_code ignored;
   co_await timer_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ignored));

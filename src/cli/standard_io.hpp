@@ -15,6 +15,12 @@
 
 namespace cli {
 
+// Opens /dev/null in place of standard input, output and error where the program was started without
+// them; otherwise the next descriptor opened, such as an epoll set, would be read and written as one of
+// the three. Input then is at its end, writing output fails as it does on a closed pipe, and what goes
+// to standard error is lost. To be called before anything else opens a descriptor.
+void open_missing_standard_io() noexcept;
+
 // Wakes who waits; a notification that nobody waits for is lost, so wait in a loop on a condition.
 class event {
 public:

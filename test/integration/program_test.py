@@ -221,6 +221,59 @@ class Help(Contract):
                 self.assertTrue(server.ready)
 
 
+class ClosedDescriptors(Contract):
+    """Started without some of the three standard descriptors, as by `<&-` in a shell."""
+
+    def start(self, *arguments, closed, **streams):
+        def close():
+            for descriptor in closed:
+                os.close(descriptor)
+        return subprocess.Popen([PROGRAM, *arguments], preexec_fn=close, **streams)
+
+    def ended(self, child):
+        try:
+            out, err = child.communicate(timeout=PATIENCE)
+            return child.returncode, out, (err or b"").decode()
+        finally:
+            child.kill()
+            child.wait()
+
+    def test_connect_without_input(self):
+        with Serve() as server:
+            child = self.start("connect", server.url + "/echo", closed=[0], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+            self.assertEqual(self.ended(child), (OK, b"", ""))
+
+    def test_connect_without_output(self):
+        with Serve() as server:
+            child = self.start("connect", server.url + "/echo", "--count", "1", closed=[1],
+                               stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+            child.stdin.write(b"x\n")
+            child.stdin.flush()  # and the input stays open
+            status = child.wait(PATIENCE)
+            self.assertEqual(status, FAILED)
+            self.assertIn("standard output", self.ended(child)[2])
+
+    def test_connect_without_any(self):
+        with Serve() as server:
+            child = self.start("connect", server.url + "/echo", closed=[0, 1, 2])
+            self.assertEqual(self.ended(child)[0], OK)
+
+    def test_serve_without_any_logs_into_none_of_its_descriptors(self):
+        for closed in ([2], [0, 2], [0]):
+            with self.subTest(closed):
+                child = self.start("serve", "--listen", "127.0.0.1:0", closed=closed,
+                                   stdout=subprocess.PIPE)
+                try:
+                    self.assertTrue(child.stdout.readline().startswith(b"listening on "))
+                    for descriptor in closed:
+                        self.assertEqual(os.readlink(f"/proc/{child.pid}/fd/{descriptor}"), "/dev/null")
+                    child.send_signal(signal.SIGTERM)
+                finally:
+                    status = self.ended(child)[0]
+                self.assertEqual(status, OK)
+
+
 class Serving(Contract):
     def test_ready_line_is_exact(self):
         with Serve() as server:
