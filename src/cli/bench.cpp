@@ -11,6 +11,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <limits>
 
 namespace cli {
 
@@ -132,26 +133,19 @@ CLI::App *add_bench(CLI::App &app, bench_settings &s) {
   sub->add_option("--url", s.url,
                   "Server to measure; without a path its /echo or /broadcast. Default: a server of "
                   "its own, in a process of its own");
-  sub->add_option("--connections", s.connections, "Connections; members for broadcast")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{10'000'000}))
-      ->capture_default_str();
+  add_number(*sub, "--connections", s.connections, std::size_t{1}, std::size_t{10'000'000},
+             "Connections; members for broadcast");
   add_size(*sub, "--size", s.size, "Payload of a message; latencies are measured from 16 bytes on");
-  sub->add_option("--in-flight", s.in_flight,
-                  "Outstanding messages per connection (echo) or broadcasts in all (broadcast)")
-      ->check(CLI::Range(std::size_t{1}, std::size_t{1'000'000}))
-      ->capture_default_str();
+  add_number(*sub, "--in-flight", s.in_flight, std::size_t{1}, std::size_t{1'000'000},
+             "Outstanding messages per connection (echo) or broadcasts in all (broadcast)");
   add_duration(*sub, "--duration", s.duration, "How long to measure");
   add_duration(*sub, "--warmup", s.warmup, "How long to load before measuring");
-  sub->add_option("--threads", s.threads, "Threads of the load")
-      ->check(CLI::Range(1U, 1024U))
-      ->capture_default_str();
-  sub->add_option("--server-threads", s.server_threads, "Threads of the own server")
-      ->check(CLI::Range(1U, 1024U))
-      ->capture_default_str();
-  sub->add_option("--server-pid", s.server_pid,
-                  "Process of the server behind --url, on this machine, to measure it too")
-      ->check(CLI::PositiveNumber)
-      ->type_name("PID");
+  add_number(*sub, "--threads", s.threads, 1U, 1024U, "Threads of the load");
+  add_number(*sub, "--server-threads", s.server_threads, 1U, 1024U, "Threads of the own server");
+  add_number(*sub, "--server-pid", s.server_pid, pid_t{1}, std::numeric_limits<pid_t>::max(),
+             "Process of the server behind --url, on this machine, to measure it too")
+      ->type_name("PID")
+      ->default_str("");
   sub->add_option("--ca", s.tls.ca_file, "Trust these authorities (PEM) instead of the system's")
       ->type_name("FILE");
   sub->add_flag("--insecure", s.insecure, "Accept any certificate: no protection, for tests only");

@@ -171,7 +171,8 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   sub->add_flag("--reconnect", s.reconnect, "Come back after a lost connection");
   sub->add_flag("--echo", s.echo, "Send every message back; input and output are not used");
   sub->add_flag("--binary", s.binary, "Send lines as binary; print binary as it is, not in hex");
-  sub->add_option("--count", s.count, "End after N messages; 0: no limit")->type_name("N");
+  add_number(*sub, "--count", s.count, std::uint64_t{0}, std::uint64_t{1'000'000'000'000'000},
+             "End after N messages; 0: no limit");
   add_duration(*sub, "--timeout", s.timeout,
                "Bound of connecting, and of waiting for the next message; 0: none");
   add_size(*sub, "--max-message", s.session.max_message, "Largest message taken from the peer");

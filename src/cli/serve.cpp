@@ -80,16 +80,14 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
                                  "Serve /echo, /broadcast and a page at / until SIGTERM or SIGINT");
   sub->add_option("--listen", s.listen, "Address: HOST:PORT (port 0: any free one) or unix:PATH")
       ->capture_default_str();
-  sub->add_option("--threads", s.threads,
-                  "Threads, each with connections of its own; 0: one per core")
-      ->check(CLI::Range(0U, 1024U))
-      ->capture_default_str();
+  add_number(*sub, "--threads", s.threads, 0U, 1024U,
+             "Threads, each with connections of its own; 0: one per core");
   auto *cert = sub->add_option("--tls-cert", s.tls_cert, "Certificate chain (PEM): serve wss");
   auto *key = sub->add_option("--tls-key", s.tls_key, "Private key of --tls-cert (PEM)");
   cert->needs(key);
   key->needs(cert);
-  sub->add_option("--max-connections", s.max_connections, "Sessions at a time; 0: no limit")
-      ->capture_default_str();
+  add_number(*sub, "--max-connections", s.max_connections, std::size_t{0},
+             std::size_t{1'000'000'000}, "Sessions at a time; 0: no limit");
   add_size(*sub, "--max-message", s.session.max_message, "Largest message taken from a peer");
   add_heartbeat(*sub, s.session.heartbeat);
   add_overflow(*sub, "--overflow", s.session.on_overflow,

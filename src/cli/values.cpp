@@ -24,6 +24,7 @@ std::optional<std::pair<double, std::string_view>> split_number(std::string_view
 }
 
 constexpr double longest = 10.0 * 365 * 24 * 3600 * 1000;
+constexpr double largest = 0x1p50;
 
 } // namespace
 
@@ -61,9 +62,17 @@ std::optional<std::size_t> parse_size(std::string_view text) {
       return {};
   }
   const double bytes = value * scale;
-  if (bytes >= 0x1p62 || (scale == 1 && bytes != std::floor(bytes)))
+  if (bytes > largest || (scale == 1 && bytes != std::floor(bytes)))
     return {};
   return static_cast<std::size_t>(bytes);
+}
+
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size())
+    return {};
+  return value;
 }
 
 std::string to_text(milliseconds d) {
@@ -87,6 +96,25 @@ std::string to_text(std::size_t bytes) {
   return std::to_string(bytes);
 }
 
+CLI::Option *add_number(CLI::App &app, const std::string &name, std::uint64_t lowest,
+                        std::uint64_t highest, std::uint64_t initial,
+                        std::function<void(std::uint64_t)> set, const std::string &help) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [set = std::move(set), name, lowest, highest](const std::string &text) {
+            const auto value = parse_number(text);
+            if (!value || *value < lowest || *value > highest)
+              throw CLI::ValidationError(name, "'" + text + "' is no whole number from " +
+                                                   std::to_string(lowest) + " to " +
+                                                   std::to_string(highest));
+            set(*value);
+          },
+          help)
+      ->type_name("N")
+      ->default_str(std::to_string(initial));
+}
+
 CLI::Option *add_duration(CLI::App &app, const std::string &name, milliseconds &into,
                           const std::string &help) {
   return app
@@ -96,7 +124,7 @@ CLI::Option *add_duration(CLI::App &app, const std::string &name, milliseconds &
             const auto value = parse_duration(text);
             if (!value)
               throw CLI::ValidationError(name,
-                                         "'" + text + "' is no duration; say 500ms, 30s, 2m or 0");
+                                         "'" + text + "' is no duration from 0 to 87600h; say 500ms, 30s, 2m or 0");
             into = *value;
           },
           help)
@@ -113,7 +141,7 @@ CLI::Option *add_size(CLI::App &app, const std::string &name, std::size_t &into,
             const auto value = parse_size(text);
             if (!value)
               throw CLI::ValidationError(name,
-                                         "'" + text + "' is no size; say 1000, 64k, 1M or 16MiB");
+                                         "'" + text + "' is no size from 0 to 1024T; say 1000, 64k, 1M or 16MiB");
             into = *value;
           },
           help)

@@ -212,6 +212,34 @@ class Help(Contract):
             with self.subTest(pair), Serve(*pair) as server:
                 self.assertTrue(server.ready)
 
+    def test_numbers_out_of_range(self):
+        """Each numeric option of each command refuses what lies outside, and says what lies inside."""
+        url = "ws://127.0.0.1:1/"
+        bad_count, bad_size, bad_time = ("-1", "-5", "+1", "1.5", "99999999999999999999", "0x10", "", " 1"), \
+            ("-1", "1025T", "99999999999999999999"), ("-1", "-1s", "87601h", "1e3", "nan")
+        cases = [(bad_count, ["serve"], ("--threads", "--max-connections")),
+                 (bad_count, ["connect", url], ("--count",)),
+                 (bad_count, ["bench", "echo"], ("--connections", "--in-flight", "--threads",
+                                                 "--server-threads", "--server-pid")),
+                 (bad_size, ["serve"], ("--max-message", "--queue-bytes")),
+                 (bad_size, ["connect", url], ("--max-message", "--queue-bytes")),
+                 (bad_size, ["bench", "echo"], ("--size",)),
+                 (bad_time, ["serve"], ("--ping-interval", "--pong-wait")),
+                 (bad_time, ["connect", url], ("--timeout", "--ping-interval", "--pong-wait")),
+                 (bad_time, ["bench", "echo"], ("--duration", "--warmup"))]
+        for values, command, options in cases:
+            for option in options:
+                for value in values:
+                    with self.subTest(command=command[0], option=option, value=value):
+                        ended = run(*command, option, value)
+                        self.assert_status(ended, USAGE)
+                        self.assertIn(option, ended.err)
+                        self.assertIn(repr(value), ended.err)
+                        self.assertRegex(ended.err, r"from [0-9]+ to [0-9]+")
+        for option in ("--connections", "--in-flight", "--threads", "--server-threads", "--server-pid"):
+            with self.subTest(option):
+                self.assert_status(run("bench", "echo", option, "0"), USAGE)
+
     def test_values(self):
         for text in ("500ms", "30s", "2m", "1h", "0", "1.5s", "7"):
             with self.subTest(text), Serve("--ping-interval", text, "--pong-wait", "0") as server:
