@@ -2,6 +2,7 @@
 
 #include "conversation.hpp"
 #include "log.hpp"
+#include "remedy.hpp"
 #include "values.hpp"
 
 #include <chorus/operators.hpp>
@@ -48,9 +49,7 @@ std::chrono::milliseconds shorter(std::chrono::milliseconds usual, const connect
 
 status give_up(const chorus::failure &f, const connect_settings &s) {
   const auto outcome = status_of(f);
-  std::string sentence = sentence_of(f);
-  if (f == chorus::error::tls_unknown_issuer && sentence.find("--ca") == sentence.npos)
-    sentence += "; --ca FILE trusts its issuer, --insecure anybody";
+  std::string sentence = explain(f, s);
   if (outcome == status::timeout && s.timeout.count() != 0)
     sentence += "; --timeout is " + to_text(s.timeout);
   complain("connect", sentence);
@@ -153,7 +152,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
       ->each([&s](const std::string &line) {
         std::pair<std::string, std::string> parts;
         if (!split_header(line, parts))
-          throw CLI::ValidationError("--header", "'" + line + "' is no header; say 'Name: value'");
+          throw CLI::ValidationError("'" + line + "' is no header; say 'Name: value'");
         s.headers.push_back(std::move(parts));
       });
   sub->add_option("--subprotocol", s.subprotocols, "Offer a subprotocol; repeatable, best first")

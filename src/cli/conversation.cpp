@@ -1,5 +1,6 @@
 #include "conversation.hpp"
 
+#include "remedy.hpp"
 #include "values.hpp"
 
 #include <boost/asio/co_spawn.hpp>
@@ -190,7 +191,7 @@ status conversation::verdict(const chorus::failure &end) const {
   if (closing_ && end == chorus::error::aborted)
     outcome = status::timeout;
   if (outcome != status::ok) {
-    complain("connect", sentence_of(end));
+    complain("connect", explain(end, settings_));
   } else if (settings_.count != 0 && taken_ < settings_.count && !stopped_) {
     complain("connect", "the peer closed after " + std::to_string(taken_) + " of " +
                             std::to_string(settings_.count) + " messages (--count)");

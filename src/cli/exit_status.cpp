@@ -3,7 +3,9 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
+#include <utility>
 
 namespace cli {
 
@@ -30,8 +32,27 @@ const char *advice(std::uint16_t close_code) {
   case 1013:
     return "; try again later";
   default:
-    return "";
+    return normal(close_code) ? "" : "; the peer's log or documentation says what it means";
   }
+}
+
+// The library advises those who program with it; here the same advice names the options.
+void translate(std::string &sentence) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 5> phrases{{
+      {"; is the server running, is the port right?",
+       "; check that the server runs and listens there"},
+      {"as a header, as in {\"Authorization\", \"Bearer \u2026\"}",
+       "with --header 'Authorization: Bearer ...'"},
+      {", or set server_name", ", or for a test with --insecure"},
+      {"set server_name", "give the URL a host name, or for a test --insecure"},
+      {"; give the authority's certificate as ca_file",
+       "; --ca FILE trusts it, --insecure anybody (for tests)"},
+  }};
+  for (const auto &[theirs, ours] : phrases)
+    if (const auto at = sentence.find(theirs); at != sentence.npos) {
+      sentence.replace(at, theirs.size(), ours);
+      return;
+    }
 }
 
 // Control characters of the peer's stay out of the terminal.
@@ -78,22 +99,22 @@ std::string sentence_of(const chorus::failure &f) {
     return out + advice(detail.close_code);
   }
   out = f.message();
+  translate(out);
   if (detail.status != 0 && out.find(std::to_string(detail.status)) == out.npos)
     out += " (status " + std::to_string(detail.status) + ")";
   if (!detail.address.empty() && out.find(detail.address) == out.npos)
     out += " [" + detail.address + "]";
   if (detail.status != 0 && !detail.body.empty())
     out += "; the server says: " + printable(detail.body);
-  if (f == chorus::error::connect_failed)
-    out += "; check that the server runs and listens there";
-  else if (f == chorus::error::tls_unknown_issuer && out.find("--ca") == out.npos)
-    out += "; --ca FILE trusts its issuer";
   return out;
 }
 
 void complain(std::string_view command, std::string_view sentence) {
-  std::string line = "chorus ";
-  line += command;
+  std::string line = "chorus";
+  if (!command.empty()) {
+    line += ' ';
+    line += command;
+  }
   line += ": ";
   line += sentence;
   line += '\n';

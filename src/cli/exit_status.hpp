@@ -11,7 +11,7 @@ namespace cli {
 enum class status : int {
   ok = 0,       // closed in order, by either side
   failed = 1,   // anything that has no number of its own
-  usage = 2,    // the command line can't be used
+  usage = 2,    // the command line or the input can't be used
   refused = 3,  // nobody listens, or the server refused the upgrade
   tls = 4,      // the certificate or the TLS handshake
   timeout = 5,  // a deadline passed
@@ -19,9 +19,9 @@ enum class status : int {
 };
 
 status status_of(const chorus::failure &f);
-// What happened, where, and what to do about it.
+// What happened, where, and what to do about it, in terms of the program's options.
 std::string sentence_of(const chorus::failure &f);
-// One line on standard error: "chorus connect: ...".
+// One line on standard error: "chorus connect: ...", or "chorus: ..." without a command.
 void complain(std::string_view command, std::string_view sentence);
 
 // The most descriptors that this process may have; a server of many connections needs them.

@@ -4,6 +4,7 @@
 #include "connect.hpp"
 #include "serve.hpp"
 #include "standard_io.hpp"
+#include "usage.hpp"
 
 #include <cstdio>
 #include <exception>
@@ -30,7 +31,7 @@ int main(int argc, char **argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &e) {
-    return app.exit(e) == 0 ? 0 : static_cast<int>(status::usage);
+    return static_cast<int>(cli::end_parsing(app, e));
   }
   const char *command = "bench";
   try {

@@ -54,7 +54,7 @@ task<> serve(const serve_settings &settings, chorus::server &srv, status &outcom
   const auto up = co_await srv.start();
   if (!up) {
     complain("serve", sentence_of(up.error()));
-    outcome = status::failed;
+    outcome = status_of(up.error());
     co_return;
   }
   std::printf("listening on %s\n", srv.url().c_str());

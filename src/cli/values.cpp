@@ -123,8 +123,8 @@ CLI::Option *add_duration(CLI::App &app, const std::string &name, milliseconds &
           [&into, name](const std::string &text) {
             const auto value = parse_duration(text);
             if (!value)
-              throw CLI::ValidationError(name,
-                                         "'" + text + "' is no duration from 0 to 87600h; say 500ms, 30s, 2m or 0");
+              throw CLI::ValidationError(
+                  name, "'" + text + "' is no duration from 0 to 87600h; say 500ms, 30s, 2m or 0");
             into = *value;
           },
           help)
@@ -140,8 +140,8 @@ CLI::Option *add_size(CLI::App &app, const std::string &name, std::size_t &into,
           [&into, name](const std::string &text) {
             const auto value = parse_size(text);
             if (!value)
-              throw CLI::ValidationError(name,
-                                         "'" + text + "' is no size from 0 to 1024T; say 1000, 64k, 1M or 16MiB");
+              throw CLI::ValidationError(
+                  name, "'" + text + "' is no size from 0 to 1024T; say 1000, 64k, 1M or 16MiB");
             into = *value;
           },
           help)
@@ -165,7 +165,8 @@ CLI::Option *add_switch(CLI::App &app, const std::string &name, bool &into,
 }
 
 void add_heartbeat(CLI::App &app, chorus::heartbeat_options &into) {
-  add_duration(app, "--ping-interval", into.ping_interval, "Ping the peer this often; 0: never");
+  add_duration(app, "--ping-interval", into.ping_interval,
+               "Ping the peer this often, whatever else passes; 0: never");
   add_duration(app, "--pong-wait", into.pong_wait,
                "Give up a peer that was silent for this long, pongs included; 0: never");
   app.parse_complete_callback([&into] {

@@ -186,12 +186,17 @@ class Help(Contract):
                           ["connect", "ws://127.0.0.1:1/", "--timeout", "1y"],
                           ["connect", "ws://127.0.0.1:1/", "--header", "no colon"],
                           ["connect", "http://127.0.0.1:1/"], ["connect", "ws://"],
-                          ["connect", "--reconnect", "ws://"], ["bench"], ["bench", "dance"],
+                          ["connect", "--reconnect", "ws://"], ["serve", "--listen", "bogus"],
+                          ["serve", "--listen", ""], ["serve", "--listen", ":99999"],
+                          ["serve", "--listen", "unix:"], ["serve", "more"], ["bench"], ["bench", "dance"],
                           ["bench", "echo", "--connections", "0"], ["bench", "echo", "--size", "1q"]):
             with self.subTest(arguments):
                 ended = run(*arguments)
                 self.assert_status(ended, USAGE)
-                self.assertTrue(ended.err.strip())
+                known = arguments[:1] if arguments and arguments[0] != "frobnicate" else []
+                prefix = " ".join(["chorus", *known]) + ": "
+                self.assertTrue(ended.err.startswith(prefix), ended.err)
+                self.assertEqual(ended.err.count("\n"), 1, ended.err)
                 self.assertEqual(ended.out, b"")
 
     def test_pong_wait_must_exceed_ping_interval(self):
@@ -211,6 +216,17 @@ class Help(Contract):
                      ["--ping-interval", "1s", "--pong-wait", "1001ms"]):
             with self.subTest(pair), Serve(*pair) as server:
                 self.assertTrue(server.ready)
+
+    def test_usage_names_the_option_once(self):
+        for arguments in (["serve", "--threads", "x"], ["serve", "--overflow", "maybe"],
+                          ["connect", "ws://127.0.0.1:1/", "--header", "foo"],
+                          ["connect", "ws://127.0.0.1:1/", "--timeout", "1y"]):
+            with self.subTest(arguments):
+                self.assertEqual(run(*arguments).err.count(arguments[-2]), 1)
+
+    def test_ping_interval_does_not_depend_on_silence(self):
+        for command in ("serve", "connect"):
+            self.assertIn("whatever else", " ".join(run(command, "--help").out.decode().split()))
 
     def test_numbers_out_of_range(self):
         """Each numeric option of each command refuses what lies outside, and says what lies inside."""
@@ -327,10 +343,12 @@ class Serving(Contract):
             self.assertEqual(again.out, b"")
 
     def test_unusable_certificate(self):
-        again = run("serve", "--listen", "127.0.0.1:0", "--tls-cert", "/nonexistent.pem", "--tls-key",
-                    "/nonexistent.key")
-        self.assert_status(again, FAILED)
-        self.assert_sentence(again, "nonexistent")
+        files = ["--tls-cert", "/nonexistent.pem", "--tls-key", "/nonexistent.key"]
+        for command in (["serve", "--listen", "127.0.0.1:0"], ["connect", "wss://127.0.0.1:1/"]):
+            with self.subTest(command):
+                ended = run(*command, *files)
+                self.assert_status(ended, TLS)
+                self.assert_sentence(ended, command[0], "nonexistent")
 
     def test_pages(self):
         with Serve() as server:
@@ -576,14 +594,21 @@ class Statuses(Contract):
             with self.subTest(code):
                 ended = self.closed_with(close_frame(code, b"the reason"))
                 self.assert_status(ended, PROTOCOL)
-                self.assert_sentence(ended, str(code), "the reason")
+                self.assert_sentence(ended, str(code), "(the reason); ")
 
     def test_broken_protocol(self):
         for data in (b"\xf1\x00", b"\x83\x00", frame(1, b"\xff"), close_frame(999)):
             with self.subTest(data):
                 ended = self.closed_with(data)
                 self.assert_status(ended, PROTOCOL)
-                self.assert_sentence(ended)
+                self.assert_sentence(ended, "; the fault is the peer's")
+
+    def test_too_large(self):
+        with Serve() as server:
+            ended = run("connect", server.url + "/echo", "--count", "1", "--max-message", "1k",
+                        stdin=b"x" * 2000 + b"\n")
+        self.assert_status(ended, PROTOCOL)
+        self.assert_sentence(ended, "; --max-message", "1k")
 
     def test_lost(self):
         def vanish(sock):
@@ -592,8 +617,18 @@ class Statuses(Contract):
         with Peer(vanish) as peer:
             ended = run("connect", peer.url, stdin=OPEN)
         self.assert_status(ended, FAILED)
-        self.assert_sentence(ended)
+        self.assert_sentence(ended, "; --reconnect")
         self.assertEqual(ended.out, b"last words\n")
+
+    def test_lost_in_the_upgrade(self):
+        def reset(sock):
+            sock.recv(4096)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        with Peer(reset, raw=True) as peer:
+            ended = run("connect", peer.url)
+        self.assert_status(ended, FAILED)
+        self.assert_sentence(ended, "broke during the upgrade", "--reconnect")
 
     def test_nobody_listens(self):
         with socket.socket() as closed:
@@ -602,6 +637,7 @@ class Statuses(Contract):
             ended = run("connect", f"ws://127.0.0.1:{port}/")
         self.assert_status(ended, REFUSED)
         self.assert_sentence(ended, str(port), "listens")
+        self.assertEqual(ended.err.count(";"), 1, ended.err)  # the advice is given once
 
     def test_refused_upgrade(self):
         def refuse(sock):
@@ -615,6 +651,18 @@ class Statuses(Contract):
                 self.assert_status(ended, REFUSED)
                 self.assertIn("403", ended.err)
                 self.assertIn("not you!", ended.err)
+
+    def test_credentials_are_asked_for_as_an_option(self):
+        def refuse(sock):
+            sock.recv(4096)
+            sock.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+            drain(sock)
+
+        with Peer(refuse, raw=True) as peer:
+            ended = run("connect", peer.url)
+        self.assert_status(ended, REFUSED)
+        self.assert_sentence(ended, "401", "--header 'Authorization: Bearer ...'")
+        self.assertNotIn("{", ended.err)
 
     def test_no_websocket(self):
         def nonsense(sock):
@@ -701,7 +749,13 @@ class Secure(Contract):
         with self.serve("server") as server:
             ended = run("connect", server.url + "/echo")
             self.assert_status(ended, TLS)
-            self.assert_sentence(ended, "--ca")
+            self.assert_sentence(ended, "--ca", "--insecure")
+            self.assertNotIn("ca_file", ended.err)
+        with self.serve("other") as server:
+            ended = run("connect", server.url + "/echo", "--ca", self.path("ca.pem"))
+            self.assert_status(ended, TLS)
+            self.assert_sentence(ended, "name that the certificate holds", "--insecure")
+            self.assertNotIn("server_name", ended.err)
 
     def test_not_tls(self):
         with Serve() as server:

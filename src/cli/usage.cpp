@@ -1,0 +1,28 @@
+#include "usage.hpp"
+
+#include <string>
+
+namespace cli {
+
+status end_parsing(const CLI::App &app, const CLI::ParseError &e) {
+  if (e.get_exit_code() == 0) { // help was asked for, and is printed by this
+    app.exit(e);
+    return status::ok;
+  }
+  const auto commands = app.get_subcommands();
+  std::string sentence = e.what();
+  std::string help = "chorus ";
+  if (commands.empty()) {
+    const auto strangers = app.remaining();
+    sentence =
+        strangers.empty() ? "a command is missing" : "no command '" + strangers.front() + "'";
+    sentence += "; say serve, connect or bench";
+  } else {
+    help += commands.front()->get_name() + ' ';
+  }
+  complain(commands.empty() ? "" : commands.front()->get_name(),
+           sentence + "; " + help + "--help lists what there is");
+  return status::usage;
+}
+
+} // namespace cli
