@@ -10,12 +10,22 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
 namespace cli {
 
 using chorus::task;
+
+namespace {
+
+// What `serve` takes by default; who expects larger messages may send larger ones too.
+std::size_t longest_line(const connect_settings &s) {
+  return std::max(std::size_t{16} << 20, s.session.max_message);
+}
+
+} // namespace
 
 void client_link::start_close(chorus::close_code code, std::string_view reason) {
   runtime_.spawn(
@@ -25,8 +35,8 @@ void client_link::start_close(chorus::close_code code, std::string_view reason) 
 }
 
 conversation::conversation(const boost::asio::any_io_executor &ex, const connect_settings &settings)
-    : settings_(settings), executor_(ex), input_(ex, STDIN_FILENO), output_(ex, STDOUT_FILENO),
-      signals_(ex), interruption_(ex), silence_(ex) {}
+    : settings_(settings), executor_(ex), input_(ex, STDIN_FILENO, longest_line(settings)),
+      output_(ex, STDOUT_FILENO), signals_(ex), interruption_(ex), silence_(ex) {}
 
 void conversation::watch_signals() {
   signals_.add(SIGINT);
@@ -151,7 +161,12 @@ task<> conversation::pump() {
         co_return; // the connection has ended, and `receive` says how
     }
   } catch (const boost::system::system_error &e) {
-    fail(status::failed, "reading standard input: " + e.code().message());
+    if (e.code() == boost::system::errc::message_size)
+      fail(status::usage, "a line of standard input is longer than " +
+                              to_text(longest_line(settings_)) +
+                              "; send it in pieces, or raise --max-message");
+    else
+      fail(status::failed, "reading standard input: " + e.code().message());
     close();
     co_return;
   }

@@ -18,9 +18,9 @@ namespace {
 
 using chorus::task;
 
-[[noreturn]] void throw_errno(const char *what) {
+[[noreturn]] void throw_errno(const char *what, int number = errno) {
   throw boost::system::system_error(
-      boost::system::error_code(errno, boost::system::system_category()), what);
+      boost::system::error_code(number, boost::system::system_category()), what);
 }
 
 } // namespace
@@ -79,8 +79,8 @@ void readiness::cancel() noexcept {
   set_.cancel(ignored);
 }
 
-line_input::line_input(const boost::asio::any_io_executor &ex, int descriptor)
-    : descriptor_(descriptor), ready_(ex, descriptor, EPOLLIN) {}
+line_input::line_input(const boost::asio::any_io_executor &ex, int descriptor, std::size_t longest)
+    : descriptor_(descriptor), longest_(longest), ready_(ex, descriptor, EPOLLIN) {}
 
 std::optional<std::string> line_input::take_line() {
   const auto end = buffer_.find('\n', scanned_);
@@ -97,8 +97,13 @@ std::optional<std::string> line_input::take_line() {
 
 task<std::optional<std::string>> line_input::next() {
   for (;;) {
-    if (auto line = take_line())
+    if (auto line = take_line()) {
+      if (line->size() > longest_)
+        throw_errno("read", EMSGSIZE);
       co_return line;
+    }
+    if (buffer_.size() > longest_)
+      throw_errno("read", EMSGSIZE);
     if (ended_) {
       if (buffer_.empty())
         co_return std::nullopt;
@@ -115,9 +120,8 @@ task<std::optional<std::string>> line_input::next() {
     buffer_.resize(old + static_cast<std::size_t>(n > 0 ? n : 0));
     if (n == 0)
       ended_ = true;
-    errno = why;
     if (n < 0 && why != EINTR && why != EAGAIN)
-      throw_errno("read");
+      throw_errno("read", why);
   }
 }
 

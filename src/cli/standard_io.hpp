@@ -50,9 +50,11 @@ private:
 
 class line_input {
 public:
-  line_input(const boost::asio::any_io_executor &ex, int descriptor);
+  // `longest`: bytes of a line, which bounds the memory of what was read and not taken.
+  line_input(const boost::asio::any_io_executor &ex, int descriptor, std::size_t longest);
   // The next line without its line feed, the last one with or without; nothing at the end or after
-  // `cancel`. Throws boost::system::system_error when reading fails.
+  // `cancel`. Throws boost::system::system_error when reading fails, with EMSGSIZE when a line is
+  // longer than `longest`.
   chorus::task<std::optional<std::string>> next();
   void cancel() noexcept { ready_.cancel(); }
 
@@ -60,6 +62,7 @@ private:
   std::optional<std::string> take_line();
 
   int descriptor_;
+  std::size_t longest_;
   readiness ready_;
   std::string buffer_;
   std::size_t begin_ = 0;   // of what was not taken

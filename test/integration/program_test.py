@@ -26,7 +26,6 @@ PROGRAM = "chorus"
 PROJECT_VERSION = None
 MAKE_CERTS = None
 PATIENCE = 60  # seconds; only a hanging program meets it
-
 OK, FAILED, USAGE, REFUSED, TLS, TIMEOUT, PROTOCOL = range(7)
 
 
@@ -450,6 +449,35 @@ class Connecting(Contract):
         self.assert_status(ended, OK)
         self.assertEqual(heard, [[1, 1, 1, 8]])
         self.assertEqual(ended.out, b"an answer after the close\n")
+
+    def test_endless_line(self):
+        """It is given up as soon as it is too long, and no more of it is read."""
+        child = subprocess.Popen([PROGRAM, "connect", self.url], stdin=subprocess.PIPE,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        piece, given = bytes(1 << 16), 0
+        try:
+            while given < 64 << 20:
+                given += os.write(child.stdin.fileno(), piece)
+        except BrokenPipeError:
+            pass
+        try:
+            self.assertLess(given, 17 << 20)
+            self.assertEqual(child.wait(PATIENCE), USAGE)
+            self.assertIn(b"longer than 16M; ", child.stderr.read())
+        finally:
+            child.kill()
+            child.wait()
+            for end in (child.stdin, child.stderr):
+                end.close()
+
+    def test_longest_line(self):
+        longest = 16 << 20
+        for extra, size, status in (([], longest, OK), ([], longest + 1, USAGE),
+                                    (["--max-message", "17M"], longest + 1, OK)):
+            for end in (b"\n", b""):
+                with self.subTest(size=size, end=end, extra=extra), Serve("--max-message", "17M") as server:
+                    ended = run("connect", server.url + "/broadcast", *extra, stdin=b"x" * size + end)
+                    self.assert_status(ended, status)
 
     def test_many_lines(self):
         lines = b"".join(b"line %d\n" % i for i in range(20000))
