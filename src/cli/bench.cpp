@@ -5,6 +5,7 @@
 #include "process.hpp"
 #include "values.hpp"
 
+#include <boost/asio/signal_set.hpp>
 #include <spdlog/fmt/fmt.h>
 
 #include <unistd.h>
@@ -67,11 +68,11 @@ task<> show_for(fleet &all, std::chrono::milliseconds d, std::string_view what) 
   const auto until = std::chrono::steady_clock::now() + d;
   auto seen = all.messages();
   auto seen_at = now_ns();
-  while (all.errors() == 0) {
+  while (all.errors() == 0 && !all.interrupted()) {
     const auto left = until - std::chrono::steady_clock::now();
     if (left <= 0ns)
       break;
-    co_await chorus::sleep(std::min<std::chrono::nanoseconds>(left, 200ms));
+    co_await chorus::sleep(std::min<std::chrono::nanoseconds>(left, 100ms));
     const auto messages = all.messages();
     const auto time = now_ns();
     line.show(fmt::format(
@@ -92,7 +93,7 @@ task<> bench_main(fleet &all, pid_t server, bench_report &r) {
   if (server != 0)
     r.server_memory_before = private_memory(server);
   co_await all.dial();
-  if (all.errors() != 0)
+  if (all.errors() != 0 || all.interrupted())
     co_return;
   all.enter(phase::warming);
   if (s.mode == "echo")
@@ -102,6 +103,8 @@ task<> bench_main(fleet &all, pid_t server, bench_report &r) {
   else
     co_await start_idle(all);
   co_await show_for(all, s.warmup, "warming up");
+  if (all.interrupted())
+    co_return;
 
   const auto begin = take_sample(all, server);
   all.enter(phase::measuring);
@@ -112,6 +115,7 @@ task<> bench_main(fleet &all, pid_t server, bench_report &r) {
   const auto own_memory_now = private_memory(::getpid()).value_or(0);
   r.client_memory_growth = own_memory_now > own_memory ? own_memory_now - own_memory : 0;
   all.enter(phase::ending);
+  r.interrupted = all.interrupted();
 
   r.seconds = static_cast<double>(end.time - begin.time) * 1e-9;
   r.messages = end.messages - begin.messages;
@@ -119,6 +123,8 @@ task<> bench_main(fleet &all, pid_t server, bench_report &r) {
   r.client_cpu = end.own_cpu - begin.own_cpu;
   if (begin.server_cpu && end.server_cpu)
     r.server_cpu = *end.server_cpu - *begin.server_cpu;
+  co_await all.drain();
+  r.unanswered = all.unanswered();
   co_await all.close();
 }
 
@@ -130,9 +136,10 @@ CLI::App *add_bench(CLI::App &app, bench_settings &s) {
   sub->add_option("LOAD", s.mode, "echo, broadcast or idle")
       ->required()
       ->check(CLI::IsMember({"echo", "broadcast", "idle"}));
-  sub->add_option("--url", s.url,
-                  "Server to measure; without a path its /echo or /broadcast. Default: a server of "
-                  "its own, in a process of its own");
+  auto *url =
+      sub->add_option("--url", s.url,
+                      "Server to measure; without a path its /echo or /broadcast. Default: a "
+                      "server of its own, in a process of its own");
   add_number(*sub, "--connections", s.connections, std::size_t{1}, std::size_t{10'000'000},
              "Connections; members for broadcast");
   add_size(*sub, "--size", s.size, "Payload of a message; latencies are measured from 16 bytes on");
@@ -144,6 +151,7 @@ CLI::App *add_bench(CLI::App &app, bench_settings &s) {
   add_number(*sub, "--server-threads", s.server_threads, 1U, 1024U, "Threads of the own server");
   add_number(*sub, "--server-pid", s.server_pid, pid_t{1}, std::numeric_limits<pid_t>::max(),
              "Process of the server behind --url, on this machine, to measure it too")
+      ->needs(url)
       ->type_name("PID")
       ->default_str("");
   sub->add_option("--ca", s.tls.ca_file, "Trust these authorities (PEM) instead of the system's")
@@ -155,6 +163,16 @@ CLI::App *add_bench(CLI::App &app, bench_settings &s) {
 }
 
 status run_bench(const bench_settings &settings) {
+  if (settings.duration.count() == 0) {
+    complain("bench", "--duration: '0' leaves nothing to measure; say 500ms, 30s or 2m");
+    return status::usage;
+  }
+  if (settings.server_pid != 0 && !cpu_seconds(settings.server_pid)) {
+    complain("bench", fmt::format("--server-pid: there is no process {} that can be measured here; "
+                                  "check the number",
+                                  settings.server_pid));
+    return status::usage;
+  }
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);
   bench_report r;
@@ -176,8 +194,20 @@ status run_bench(const bench_settings &settings) {
 
   chorus::runtime rt{{.threads = settings.threads}};
   fleet all(rt, settings, r.url);
+  boost::asio::signal_set signals(rt.executor(0), SIGINT, SIGTERM);
+  signals.async_wait([&](boost::system::error_code ec, int) {
+    if (ec)
+      return;
+    all.interrupt();
+    // A second signal gets the default treatment and ends the program at once.
+    signals.clear();
+  });
   rt.run(bench_main(all, server, r));
   r.errors = all.errors();
+  if (r.seconds == 0 && r.errors == 0) {
+    complain("bench", "interrupted before anything was measured");
+    return status::failed;
+  }
   if (r.seconds == 0) {
     const auto why = all.first_failure();
     complain("bench", fmt::format("only {} of {} connections: {}", all.open(), settings.connections,
@@ -192,6 +222,12 @@ status run_bench(const bench_settings &settings) {
   if (r.errors != 0) {
     complain("bench", fmt::format("{} connection(s) failed under the load, the first one: {}",
                                   r.errors, sentence_of(all.first_failure())));
+    return status::failed;
+  }
+  if (r.unanswered != 0) {
+    complain("bench", fmt::format("{} message(s) did not come back within 5 s after the last that "
+                                  "did; is the server stuck, or does it drop messages?",
+                                  r.unanswered));
     return status::failed;
   }
   return status::ok;

@@ -44,7 +44,7 @@ public:
         all_.begun();
       all_.runtime().spawn(start_lane(shared_from_this(), *l), l->index);
     }
-    while (seen_ < all_.settings().connections && all_.errors() == 0) {
+    while (seen_ < all_.settings().connections && all_.errors() == 0 && !all_.interrupted()) {
       co_await publisher_.send("here?");
       co_await chorus::sleep(20ms);
     }
@@ -130,9 +130,11 @@ private:
   // On the publisher's thread.
   void publish(std::size_t count) {
     const auto now = now_ns();
+    const auto before = number_;
     while (count-- > 0 && all_.sending())
       if (publisher_.try_send(load_.make(now, number_)))
         ++number_;
+    all_.lanes()[home_]->expect((number_ - before) * all_.settings().connections);
   }
 
   fleet &all_;

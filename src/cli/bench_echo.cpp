@@ -23,6 +23,7 @@ task<> echo_session(fleet &all, lane &mine, chorus::session s) {
   auto now = now_ns();
   while (sent < settings.in_flight && s.try_send(load.make(now, sent)))
     ++sent;
+  mine.expect(sent);
   for (;;) {
     const auto batch = co_await s.receive_some();
     if (!batch) {
@@ -42,9 +43,11 @@ task<> echo_session(fleet &all, lane &mine, chorus::session s) {
         mine.latency.add(now - load_message::time_of(m));
     }
     mine.count(batch->size(), batch->size() * settings.size);
+    const auto before = sent;
     while (all.sending() && sent < received + settings.in_flight &&
            s.try_send(load.make(now, sent)))
       ++sent;
+    mine.expect(sent - before);
   }
 }
 

@@ -98,6 +98,10 @@ std::string to_table(const bench_settings &s, const bench_report &r) {
     line("client memory",
          fmt::format("{:.0f} bytes per connection", static_cast<double>(r.client_memory_growth) /
                                                         static_cast<double>(s.connections)));
+  if (r.interrupted)
+    line("interrupted", fmt::format("after {:.1f} s", r.seconds));
+  if (r.unanswered != 0)
+    line("unanswered", std::to_string(r.unanswered));
   if (r.errors != 0)
     line("errors", std::to_string(r.errors));
   return out;
@@ -120,12 +124,13 @@ std::string to_json(const bench_settings &s, const bench_report &r) {
       R"({{"mode":{},"url":{},"own_server":{},"connections":{},"size":{},"in_flight":{},)"
       R"("threads":{},"compression":{},"seconds":{:.3f},"messages":{},"rate":{:.1f},)"
       R"("mb_per_s":{:.3f},"latency_us":{},"server":{},"client_cpu_us_per_message":{:.3f},)"
-      R"("client_memory_per_connection":{:.0f},"errors":{}}})"
+      R"("client_memory_per_connection":{:.0f},"unanswered":{},"errors":{}}})"
       "\n",
       json_text(s.mode), json_text(r.url), r.own_server, s.connections, s.size, s.in_flight,
       s.threads, s.compression, r.seconds, r.messages, f.rate, f.mb_per_s, latency, server,
       f.client_cpu_per_message,
-      static_cast<double>(r.client_memory_growth) / static_cast<double>(s.connections), r.errors);
+      static_cast<double>(r.client_memory_growth) / static_cast<double>(s.connections),
+      r.unanswered, r.errors);
 }
 
 } // namespace cli

@@ -16,6 +16,8 @@ struct bench_report {
   std::uint64_t messages = 0; // received by the clients meanwhile
   std::uint64_t bytes = 0;
   std::uint64_t errors = 0;
+  std::uint64_t unanswered = 0; // messages that should have come back and did not
+  bool interrupted = false;
   histogram latency;
   double client_cpu = 0;                             // seconds meanwhile
   std::optional<double> server_cpu;                  // seconds meanwhile

@@ -34,7 +34,7 @@ task<> fleet::dial_some(lane &l) {
       std::max(options.session.queue_bytes, 2 * settings_.in_flight * (settings_.size + 16));
   options.session.inbox_bytes = std::max(options.session.inbox_bytes, 2 * settings_.size);
   options.session.max_message = std::max(options.session.max_message, settings_.size);
-  while (errors() == 0) {
+  while (errors() == 0 && !interrupted()) {
     const auto mine = next_.fetch_add(1, std::memory_order_relaxed);
     if (mine >= settings_.connections)
       break;
@@ -64,6 +64,22 @@ task<> fleet::dial() {
   }
 }
 
+task<> fleet::drain() {
+  constexpr auto patience = 5s;
+  auto seen = messages();
+  auto seen_at = std::chrono::steady_clock::now();
+  while (unanswered() != 0 && errors() == 0 && running() != 0) {
+    co_await chorus::sleep(5ms);
+    const auto now = std::chrono::steady_clock::now();
+    if (const auto have = messages(); have != seen) {
+      seen = have;
+      seen_at = now;
+    } else if (now - seen_at >= patience) {
+      break;
+    }
+  }
+}
+
 task<> fleet::close() {
   for (auto &l : lanes_)
     runtime_.spawn(
@@ -89,6 +105,14 @@ std::uint64_t fleet::bytes() const noexcept {
   for (const auto &l : lanes_)
     sum += l->bytes.load(std::memory_order_relaxed);
   return sum;
+}
+
+std::uint64_t fleet::unanswered() const noexcept {
+  std::uint64_t expected = 0;
+  for (const auto &l : lanes_)
+    expected += l->expected.load(std::memory_order_relaxed);
+  const auto got = messages();
+  return expected > got ? expected - got : 0;
 }
 
 chorus::failure fleet::first_failure() const {

@@ -21,6 +21,10 @@ struct lane {
   histogram latency; // read by others in the `ending` phase, when nothing is added any more
   std::atomic<std::uint64_t> messages{0}; // received; written by the lane's thread only
   std::atomic<std::uint64_t> bytes{0};
+  std::atomic<std::uint64_t> expected{0}; // messages that what was sent brings back, in any lane
+  void expect(std::uint64_t more) noexcept {
+    expected.store(expected.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+  }
   void count(std::uint64_t messages_more, std::uint64_t bytes_more) noexcept {
     messages.store(messages.load(std::memory_order_relaxed) + messages_more,
                    std::memory_order_relaxed);
@@ -32,9 +36,12 @@ class fleet {
 public:
   fleet(chorus::runtime &rt, const bench_settings &settings, std::string url);
 
-  // Opens all connections, a bounded number at a time; completes when all are open or the first has
-  // failed (`failed()`).
+  // Opens all connections, a bounded number at a time; completes when all are open, the first has
+  // failed (`errors()`), or after an interruption those begun are open.
   chorus::task<> dial();
+  // In `ending`: completes when all that was sent has come back, when a connection failed, or when
+  // nothing came back for five seconds; then `unanswered` is what is missing.
+  chorus::task<> drain();
   // Closes all sessions; completes when they are closed, or after two seconds.
   chorus::task<> close();
 
@@ -49,6 +56,10 @@ public:
 
   std::uint64_t messages() const noexcept;
   std::uint64_t bytes() const noexcept;
+  std::uint64_t unanswered() const noexcept;
+  // Set from the outside: the run is to end early.
+  void interrupt() noexcept { interrupted_.store(true, std::memory_order_relaxed); }
+  bool interrupted() const noexcept { return interrupted_.load(std::memory_order_relaxed); }
   std::size_t open() const noexcept { return open_.load(std::memory_order_relaxed); }
   std::uint64_t errors() const noexcept { return errors_.load(std::memory_order_relaxed); }
   // The first failure, whichever thread met it.
@@ -73,6 +84,7 @@ private:
   std::atomic<unsigned> dialling_{0};
   std::atomic<std::size_t> running_{0};
   std::atomic<std::uint64_t> errors_{0};
+  std::atomic<bool> interrupted_{false};
   mutable std::mutex mutex_;
   chorus::failure first_;
 };

@@ -30,6 +30,8 @@ child_server::child_server(const std::vector<std::string> &arguments) {
   const pid_t parent = ::getpid();
   pid_ = ::fork();
   if (pid_ == 0) {
+    // An interrupt from the terminal is this process's alone: the server is needed to the end.
+    ::setpgid(0, 0);
     // Not to be left behind, however this process ends.
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent)

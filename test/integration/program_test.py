@@ -271,6 +271,8 @@ class ClosedDescriptors(Contract):
         def close():
             for descriptor in closed:
                 os.close(descriptor)
+        if 2 not in closed:
+            streams.setdefault("stderr", subprocess.DEVNULL)
         return subprocess.Popen([PROGRAM, *arguments], preexec_fn=close, **streams)
 
     def ended(self, child):
@@ -828,7 +830,7 @@ class Reconnecting(Contract):
 class Bench(Contract):
     FIELDS = {"mode", "url", "own_server", "connections", "size", "in_flight", "threads", "compression",
               "seconds", "messages", "rate", "mb_per_s", "latency_us", "server",
-              "client_cpu_us_per_message", "client_memory_per_connection", "errors"}
+              "client_cpu_us_per_message", "client_memory_per_connection", "unanswered", "errors"}
 
     def bench(self, *arguments):
         ended = run("bench", *arguments, "--json", "--warmup", "100ms", "--duration", "400ms")
@@ -838,6 +840,7 @@ class Bench(Contract):
         self.assertEqual(set(result), self.FIELDS)
         self.assertEqual(result["mode"], arguments[0])
         self.assertEqual(result["errors"], 0)
+        self.assertEqual(result["unanswered"], 0)
         return result
 
     def check_load(self, result):
@@ -885,6 +888,67 @@ class Bench(Contract):
             result = self.bench("broadcast", "--url", server.url + "/broadcast", "--connections", "2",
                                 "--server-pid", str(server.child.pid))
             self.assertGreater(result["server"]["cpu_us_per_message"], 0)
+
+    def test_process_that_is_not_there(self):
+        with Serve() as server:
+            own = run("bench", "echo", "--server-pid", str(server.child.pid))
+            self.assert_status(own, USAGE)
+            self.assert_sentence(own, "bench", "--server-pid", "--url")
+            url = server.url
+            pid = str(server.child.pid)
+        ended = run("bench", "echo", "--url", url, "--server-pid", pid)
+        self.assert_status(ended, USAGE)
+        self.assert_sentence(ended, "bench", "--server-pid", pid)
+
+    def test_nothing_to_measure(self):
+        ended = run("bench", "echo", "--duration", "0")
+        self.assert_status(ended, USAGE)
+        self.assert_sentence(ended, "--duration")
+
+    def test_server_that_stops_answering(self):
+        """In mid-run, as a process does that was stopped; its sockets stay open."""
+        in_flight, answered, size = 4, 6, 16
+
+        def script(sock):
+            data = b""
+            for _ in range(answered):
+                while len(data) < 6 + size:
+                    data += sock.recv(65536)
+                mask, payload, data = data[2:6], data[6:6 + size], data[6 + size:]
+                sock.sendall(frame(2, bytes(b ^ mask[i % 4] for i, b in enumerate(payload))))
+            drain(sock)
+
+        with Peer(script) as peer:
+            ended = run("bench", "echo", "--url", peer.url, "--connections", "1", "--in-flight",
+                        str(in_flight), "--size", str(size), "--warmup", "0", "--duration", "300ms", "--json")
+        self.assert_status(ended, FAILED)
+        self.assert_sentence(ended, "bench", f"{in_flight} message(s) did not come back")
+        self.assertEqual(json.loads(ended.out)["unanswered"], in_flight)
+
+    def test_interrupted(self):
+        """As by Ctrl-C, which signals the whole process group: what was measured is printed."""
+        for load in ("echo", "broadcast"):
+            master, slave = pty.openpty()
+            child = subprocess.Popen([PROGRAM, "bench", load, "--connections", "2", "--warmup", "0", "--duration",
+                                      "1h", "--json"], stdout=subprocess.PIPE, stderr=slave,
+                                     start_new_session=True)
+            os.close(slave)
+            try:
+                shown = b""
+                while load.encode() + b": " not in shown:  # the live line of the measuring
+                    shown += os.read(master, 4096)
+                os.killpg(child.pid, signal.SIGINT)
+                out, _ = child.communicate(timeout=PATIENCE)
+            finally:
+                child.kill()
+                child.wait()
+                child.stdout.close()
+                os.close(master)
+            self.assertEqual(child.returncode, OK, out)
+            result = json.loads(out)
+            self.assertGreater(result["messages"], 0)
+            self.assertGreater(result["seconds"], 0)
+            self.assertEqual((result["errors"], result["unanswered"]), (0, 0))
 
     def test_table(self):
         ended = run("bench", "echo", "--connections", "2", "--warmup", "50ms", "--duration", "100ms")
