@@ -329,6 +329,25 @@ class Serving(Contract):
             with self.subTest(number):
                 self.assertEqual(Serve().stop(number), 0)
 
+    def test_stops_without_an_answer_to_the_close(self):
+        with tempfile.TemporaryFile() as log:
+            server = Serve(stderr=log)
+            request = ("GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
+                sock.sendall(request.encode())
+                answer = sock.makefile("rb")
+                while answer.readline() != b"\r\n":
+                    pass
+                server.child.send_signal(signal.SIGTERM)
+                self.assertEqual(answer.read(4), close_frame(1001))
+                try:
+                    self.assertEqual(server.child.wait(PATIENCE), OK)
+                finally:
+                    server.stop()
+            log.seek(0)
+            self.assertIn(b" 1 session(s) did not answer the close in time", log.read())
+
     def test_standard_output_is_the_ready_line_only(self):
         server = Serve()
         self.assertEqual(run("connect", server.url + "/echo", "--count", "1", stdin=b"x\n").status, OK)
