@@ -220,7 +220,8 @@ status run_bench(const bench_settings &settings) {
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
   if (r.errors != 0) {
-    complain("bench", fmt::format("{} connection(s) failed under the load, the first one: {}",
+    complain("bench", fmt::format("{} connection(s) failed under the load, the first one: {}; "
+                                  "the server's log may say why",
                                   r.errors, sentence_of(all.first_failure())));
     return status::failed;
   }

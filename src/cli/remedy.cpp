@@ -16,6 +16,8 @@ bool too_big(const chorus::failure &f) {
 
 std::string remedy(const chorus::failure &f, const connect_settings &s) {
   using chorus::error;
+  if (f == error::lost && f.message().find('?') != std::string::npos)
+    return ""; // it asks already what the user should look at
   if (f == error::lost && f.detail().where == chorus::stage::upgrade)
     return s.reconnect ? ""
                        : "; check that a WebSocket server listens there; --reconnect tries again";

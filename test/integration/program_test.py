@@ -679,6 +679,13 @@ class Statuses(Contract):
         self.assert_status(ended, FAILED)
         self.assert_sentence(ended, "broke during the upgrade", "--reconnect")
 
+    def test_no_answer_to_the_upgrade(self):
+        with Peer(lambda sock: sock.recv(4096), raw=True) as peer:
+            ended = run("connect", peer.url)
+        self.assert_status(ended, FAILED)
+        self.assert_sentence(ended, "without answering the upgrade; ", "wss://")
+        self.assertEqual(ended.err.count(";"), 1, ended.err)  # the advice is given once
+
     def test_nobody_listens(self):
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
@@ -968,6 +975,12 @@ class Bench(Contract):
             self.assertGreater(result["messages"], 0)
             self.assertGreater(result["seconds"], 0)
             self.assertEqual((result["errors"], result["unanswered"]), (0, 0))
+
+    def test_server_that_goes_away(self):
+        with Peer(lambda sock: sock.recv(4096)) as peer:
+            ended = run("bench", "echo", "--url", peer.url, "--connections", "1", "--duration", "1h")
+        self.assert_status(ended, FAILED)
+        self.assert_sentence(ended, "bench", "1 connection(s) failed", "log may say why")
 
     def test_table(self):
         ended = run("bench", "echo", "--connections", "2", "--warmup", "50ms", "--duration", "100ms")
