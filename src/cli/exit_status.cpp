@@ -117,6 +117,10 @@ void complain(std::string_view command, std::string_view sentence) {
   }
   line += ": ";
   line += sentence;
+  // One line, whatever an argument brought into it.
+  std::replace_if(
+      line.begin(), line.end(),
+      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);
 }

@@ -171,12 +171,13 @@ def broadcast_order(t):
 
 @case("serve/refuses-wrong-arguments-{}", "usage", SERVER, each=[
     ("unknown-option", ("--no-such-option",)), ("bad-number", ("--threads", "many")),
-    ("bad-policy", ("--overflow", "sometimes")), ("bad-address", ("--listen", "not an address"))])
+    ("negative-number", ("--max-connections", "-5")), ("bad-policy", ("--overflow", "sometimes")),
+    ("bad-address", ("--listen", "not an address")), ("bad-port", ("--listen", ":99999"))])
 def wrong_arguments(t, arguments):
     process = t.start("serve", *arguments)
     status = process.wait(t.deadline)
-    if status == 0 or status < 0 or not process.error_text():
-        raise Failure("a failure with a sentence", f"{status}: {process.error_text()}")
+    if status != 2 or not process.error_text():
+        raise Failure("status 2 with a sentence", f"{status}: {process.error_text()}")
 
 
 @case("serve/address-in-use", "usage", SERVER)
@@ -254,6 +255,7 @@ def count_not_reached(t):
     ("bad-url", ("connect", "ws://")), ("unknown-scheme", ("connect", "gopher://127.0.0.1/")),
     ("bad-port", ("connect", "ws://127.0.0.1:99999/")),
     ("bad-count", ("connect", "ws://127.0.0.1:1/", "--count", "x")),
+    ("negative-count", ("connect", "ws://127.0.0.1:1/", "--count", "-1")),
     ("bad-header", ("connect", "ws://127.0.0.1:1/", "--header", "no colon")),
     ("header-with-line-break", ("connect", "ws://127.0.0.1:1/", "--header", "A: b\r\nC: d")),
     ("unknown-command", ("conect",))])

@@ -184,6 +184,7 @@ class Help(Contract):
                           ["serve", "--tls-cert", "only.pem"], ["connect"],
                           ["connect", "ws://127.0.0.1:1/", "--timeout", "1y"],
                           ["connect", "ws://127.0.0.1:1/", "--header", "no colon"],
+                          ["connect", "ws://127.0.0.1:1/", "--header", "a: b\r\nc: d"],
                           ["connect", "http://127.0.0.1:1/"], ["connect", "ws://"],
                           ["connect", "--reconnect", "ws://"], ["serve", "--listen", "bogus"],
                           ["serve", "--listen", ""], ["serve", "--listen", ":99999"],
