@@ -1,0 +1,128 @@
+"""`chorus serve`."""
+import signal
+import socket
+import subprocess
+import tempfile
+
+from contract import (FAILED, OK, PATIENCE, PROTOCOL, REFUSED, TLS, Contract, Serve, close_frame,
+                      program, run)
+
+
+class Serving(Contract):
+    def test_ready_line_is_exact(self):
+        with Serve() as server:
+            self.assertRegex(server.ready, r"^listening on ws://127\.0\.0\.1:[1-9][0-9]*\n$")
+
+    def test_stops_at_signals(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number):
+                self.assertEqual(Serve().stop(number), 0)
+
+    def test_stops_without_an_answer_to_the_close(self):
+        with tempfile.TemporaryFile() as log:
+            server = Serve(stderr=log)
+            request = ("GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                       "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+            with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as sock:
+                sock.sendall(request.encode())
+                answer = sock.makefile("rb")
+                while answer.readline() != b"\r\n":
+                    pass
+                server.child.send_signal(signal.SIGTERM)
+                self.assertEqual(answer.read(4), close_frame(1001))
+                try:
+                    self.assertEqual(server.child.wait(PATIENCE), OK)
+                finally:
+                    server.stop()
+            log.seek(0)
+            self.assertIn(b" 1 session(s) did not answer the close in time", log.read())
+
+    def test_standard_output_is_the_ready_line_only(self):
+        server = Serve()
+        self.assertEqual(run("connect", server.url + "/echo", "--count", "1", stdin=b"x\n").status, OK)
+        server.child.send_signal(signal.SIGTERM)
+        self.assertEqual(server.child.stdout.read(), b"")
+        self.assertEqual(server.stop(), 0)
+
+    def test_address_in_use(self):
+        with Serve() as server:
+            again = run("serve", "--listen", f"127.0.0.1:{server.port}")
+            self.assert_status(again, FAILED)
+            self.assert_sentence(again, "serve", str(server.port))
+            self.assertEqual(again.out, b"")
+
+    def test_unusable_certificate(self):
+        files = ["--tls-cert", "/nonexistent.pem", "--tls-key", "/nonexistent.key"]
+        for command in (["serve", "--listen", "127.0.0.1:0"], ["connect", "wss://127.0.0.1:1/"]):
+            with self.subTest(command):
+                ended = run(*command, *files)
+                self.assert_status(ended, TLS)
+                self.assert_sentence(ended, command[0], "nonexistent")
+
+    def test_pages(self):
+        with Serve() as server:
+            for path, status in (("/", b"200"), ("/nothing", b"404")):
+                with self.subTest(path), socket.create_connection(("127.0.0.1", server.port)) as sock:
+                    sock.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+                                 % path.encode())
+                    sock.settimeout(PATIENCE)
+                    answer = b""
+                    while piece := sock.recv(4096):
+                        answer += piece
+                    self.assertEqual(answer.split()[1], status)
+                    if path == "/":
+                        self.assertIn(b"/broadcast", answer)
+
+    def test_unknown_path_is_refused(self):
+        with Serve() as server:
+            ended = run("connect", server.url + "/nothing")
+            self.assert_status(ended, REFUSED)
+            self.assert_sentence(ended, "404")
+
+    def test_broadcast_includes_the_sender(self):
+        with Serve() as server:
+            url = server.url + "/broadcast"
+            other = subprocess.Popen([program(), "connect", url], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE)
+            try:
+                other.stdin.write(b"mine\n")
+                other.stdin.flush()
+                self.assertEqual(other.stdout.readline(), b"mine\n")
+                sender = run("connect", url, "--count", "1", stdin=b"to all\n")
+                self.assert_status(sender, OK)
+                self.assertEqual(sender.out, b"to all\n")
+                self.assertEqual(other.stdout.readline(), b"to all\n")
+                other.stdin.close()
+                self.assertEqual(other.wait(PATIENCE), 0)
+            finally:
+                other.kill()
+                other.wait()
+                other.stdout.close()
+
+    def test_unix_socket(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = folder + "/s"
+            with Serve(listen="unix:" + path) as server:
+                self.assertTrue(server.ready.startswith("listening on "), server.ready)
+                ended = run("connect", f"ws+unix://{path}:/echo", "--count", "1", stdin=b"hi\n")
+                self.assert_status(ended, OK)
+                self.assertEqual(ended.out, b"hi\n")
+
+    def test_large_messages_fit_by_default(self):
+        with Serve() as server:
+            line = b"x" * (3 << 20) + b"\n"
+            ended = run("connect", server.url + "/echo", "--count", "1", stdin=line)
+            self.assert_status(ended, OK)
+            self.assertEqual(ended.out, line)
+
+    def test_limits(self):
+        with Serve("--max-message", "1k") as server:
+            ended = run("connect", server.url + "/echo", "--count", "1", stdin=b"x" * 2000 + b"\n")
+            self.assert_status(ended, PROTOCOL)
+            self.assert_sentence(ended, "1009", "smaller")
+        # A message larger than the whole queue is taken when the queue is empty.
+        with Serve("--queue-bytes", "64k") as server:
+            line = b"x" * 100_000 + b"\n"
+            ended = run("connect", server.url + "/echo", "--count", "1", stdin=line)
+            self.assert_status(ended, OK)
+            self.assertEqual(ended.out, line)
