@@ -208,7 +208,8 @@ BOOST_AUTO_TEST_CASE(a_close_behind_a_batch_is_answered_whatever_its_taker_does)
                                 result<> sent;
                                 if (send)
                                   sent = co_await s.send(batch->take(0));
-                                co_await until([go] { return *go; });
+                                const auto may_go_on = [go] { return *go; };
+                                co_await until(may_go_on);
                                 co_return sent;
                               }(h.s, go_on, sends_first));
       co_await rounds(2);
