@@ -11,6 +11,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <vector>
 
@@ -203,7 +204,9 @@ task<> joins_until_refused(chorus::server *server, std::vector<session> members,
 }
 
 BOOST_AUTO_TEST_CASE(members_may_join_from_anywhere_while_the_server_stops) {
+  constexpr int joiners = 3;
   for (int round = 0; round < 6; ++round) {
+    std::array<boost::asio::io_context, joiners> contexts; // outlive the threads that post to them
     running loop(2);
     chorus::server server(loop.rt(), {});
     std::mutex mutex;
@@ -233,10 +236,9 @@ BOOST_AUTO_TEST_CASE(members_may_join_from_anywhere_while_the_server_stops) {
         peer->send(close_frame(1001));
       });
     join_counts counts;
-    constexpr int joiners = 3;
     for (unsigned who = 0; who < joiners; ++who)
       threads.emplace_back([&, who] {
-        boost::asio::io_context own;
+        auto &own = contexts[who];
         auto done = boost::asio::co_spawn(own, joins_until_refused(&server, members, who, &counts),
                                           boost::asio::use_future);
         own.run();

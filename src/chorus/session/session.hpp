@@ -7,6 +7,9 @@
 // failure that says how it ended.
 //
 // Any number of coroutines may send at once. At most one may receive.
+//
+// Coroutines of other io_contexts may await the verbs, too; such a context must outlive the runtime's
+// threads, which post the results to it.
 
 #include <chorus/async/task.hpp>
 #include <chorus/base/message.hpp>
