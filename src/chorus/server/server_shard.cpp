@@ -192,13 +192,14 @@ void server_shard::keep(const std::shared_ptr<live_session> &live) {
 }
 
 void server_shard::begin_session(const std::shared_ptr<live_session> &live, session s) {
-  count.upgraded.fetch_add(1, std::memory_order_relaxed);
   live->handle = std::move(s);
-  if (!live->open)
-    return; // closed while it was made
-  open_.fetch_add(1, std::memory_order_relaxed);
-  live->counted = true;
-  keep(live);
+  if (live->open) { // else closed while it was made
+    open_.fetch_add(1, std::memory_order_relaxed);
+    live->counted = true;
+    keep(live);
+  }
+  // Last, so that who sees it counted as upgraded sees it open, too, or already over.
+  count.upgraded.fetch_add(1, std::memory_order_release);
 }
 
 void server_shard::begin_handler(const std::shared_ptr<live_session> &live,
@@ -327,7 +328,7 @@ std::vector<std::shared_ptr<http_visit>> server_shard::visits_now() const {
 }
 
 void server_shard::add_to(server_stats &stats) const {
-  const auto value = [](const auto &one) { return one.load(std::memory_order_relaxed); };
+  const auto value = [](const auto &one) { return one.load(std::memory_order_acquire); };
   stats.accepted += value(count.accepted);
   stats.upgraded += value(count.upgraded);
   stats.refused_limit += value(count.refused_limit);
