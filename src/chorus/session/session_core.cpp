@@ -227,6 +227,10 @@ void session_core::admit_waiters() noexcept {
     if (!out_.blocked())
       home_->flush_later(*this);
   }
+  answer_when_none_waits();
+}
+
+void session_core::answer_when_none_waits() noexcept {
   if (answer_due_ && send_waiters_.empty())
     home_->post([self = shared_from_this()] { // behind those who were let in
       if (self->answer_due_ && self->send_waiters_.empty())
@@ -241,8 +245,9 @@ void session_core::unlink(send_waiter &w) noexcept {
   for (std::size_t i = 0; i < send_waiters_.size(); ++i)
     if (send_waiters_[i] == &w) {
       send_waiters_.erase(i);
-      return;
+      break;
     }
+  answer_when_none_waits();
 }
 
 void session_core::part(const fan_in &room) noexcept {

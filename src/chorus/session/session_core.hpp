@@ -185,6 +185,8 @@ private:
   // session_core.cpp
   void flush() noexcept;
   void admit_waiters() noexcept;
+  // The peer's close that waits for them is answered once they are gone.
+  void answer_when_none_waits() noexcept;
   void end_input(failure why) noexcept;
   void finish() noexcept;
   failure how_we_closed() const;

@@ -233,4 +233,32 @@ BOOST_AUTO_TEST_CASE(a_close_behind_a_batch_is_answered_whatever_its_taker_does)
   });
 }
 
+// The taker's send waits for room when it is cancelled: nobody else would answer the close then.
+BOOST_AUTO_TEST_CASE(a_close_behind_a_batch_is_answered_when_its_taker_is_cancelled) {
+  run([](shard &home) -> task<> {
+    auto options = quiet();
+    options.queue_bytes = 1000;
+    auto h = session_and_peer(home, role::server, options, 1000);
+    running<result<>> taker(home, [](session s) -> task<result<>> {
+      auto batch = co_await s.receive_some();
+      if (!batch)
+        co_return batch.error();
+      co_return co_await s.send(batch->take(0));
+    }(h.s));
+    co_await rounds(2);
+    BOOST_CHECK(h.s.try_send(std::string(1900, 'f')).has_value());
+    const auto all =
+        h.peer.encoded(1, std::string(200, 'a')) + h.peer.encoded(8, close_payload(1000));
+    BOOST_REQUIRE_EQUAL(h.peer.try_write(all), all.size());
+    co_await rounds(5);
+    BOOST_CHECK(!taker.over());
+    taker.cancel();
+    frame f;
+    for (f = co_await h.peer.next(); f.op == 1; f = co_await h.peer.next())
+      BOOST_CHECK_EQUAL(f.payload.front(), 'f');
+    BOOST_CHECK_EQUAL(f.op, 8U);
+    BOOST_CHECK_EQUAL(f.close_code(), 1000U);
+  });
+}
+
 BOOST_AUTO_TEST_SUITE_END()
