@@ -90,7 +90,9 @@ task<> shown_the_door(shard &home) {
     const auto rooms = make_hub(home);
     auto lobby = rooms->get("lobby");
     auto a = member_of(home);
-    auto b = member_of(home, slow(how));
+    auto options = slow(how);
+    options.close_timeout = 10min; // the close is answered, however slowly this is run
+    auto b = member_of(home, options);
     auto seat_a = co_await seated(lobby, a.s);
     auto seat_b = co_await seated(lobby, b.s);
     b.own->stall_writes(true);
