@@ -78,6 +78,23 @@ BOOST_AUTO_TEST_CASE(an_idle_server_stops_at_once) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_server_is_ready_from_its_start_to_its_stop) {
+  chorus::server_options options;
+  options.session.close_timeout = 1h;
+  fixture f(options);
+  BOOST_TEST(!f.server->ready());
+  f.start();
+  BOOST_TEST(f.server->ready());
+  auto w = open_session(f.server->port(), "/echo");
+  auto stopping =
+      boost::asio::co_spawn(f.loop.rt().executor(), f.server->stop(1h), boost::asio::use_future);
+  BOOST_TEST(w.read_frame().close_code() == 1001u);
+  BOOST_TEST(!f.server->ready()); // while it waits for the answer
+  w.send(close_frame(1001));
+  BOOST_REQUIRE((stopping.wait_for(patience) == std::future_status::ready));
+  BOOST_TEST(!f.server->ready());
+}
+
 BOOST_AUTO_TEST_CASE(sessions_are_flushed_and_closed_with_1001) {
   fixture f({}, 2);
   event sent;

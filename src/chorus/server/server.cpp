@@ -50,6 +50,8 @@ task<stop_report> server::stop(std::chrono::milliseconds deadline) {
   return stop_server(core_, deadline);
 }
 
+bool server::ready() const noexcept { return core_->ready(); }
+
 std::uint16_t server::port() const noexcept { return core_->port(); }
 
 std::string server::address() const { return core_->address(); }

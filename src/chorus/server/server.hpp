@@ -108,6 +108,9 @@ public:
   // Afterwards the server can't be started again.
   task<stop_report> stop(std::chrono::milliseconds deadline = std::chrono::seconds(10));
 
+  // Started, and neither draining nor stopping: what a readiness probe asks. From any thread.
+  bool ready() const noexcept;
+
   // Of a started server: the real port (0 for unix sockets), "127.0.0.1:8080" and "ws://127.0.0.1:8080".
   std::uint16_t port() const noexcept;
   std::string address() const;

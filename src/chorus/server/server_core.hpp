@@ -23,6 +23,7 @@ public:
   const std::shared_ptr<server_setup> &setup() const noexcept { return setup_; }
   phase now() const noexcept { return phase_.load(std::memory_order_acquire); }
   const std::shared_ptr<shard> &conductor() const noexcept { return runtime_->shards.front(); }
+  bool ready() const noexcept { return now() == phase::running; }
   // Since `start` has completed; empty before.
   const std::string &address() const noexcept;
   std::uint16_t port() const noexcept;
