@@ -21,6 +21,13 @@ task<stop_report> stop_server(std::shared_ptr<detail::server_core> core,
   co_return done ? *done : stop_report{};
 }
 
+std::string url_of(const detail::server_core &core, const std::string &where) {
+  const std::string scheme = core.setup()->options.tls.certificate_file.empty() ? "ws" : "wss";
+  if (where.starts_with("unix:"))
+    return scheme + "+unix://" + where.substr(5);
+  return scheme + "://" + where;
+}
+
 task<std::vector<session>> list_sessions(std::shared_ptr<detail::server_core> core) {
   co_return core->sessions();
 }
@@ -58,12 +65,16 @@ std::string server::address() const { return core_->address(); }
 
 std::string server::url() const {
   const std::string &where = core_->address();
-  if (where.empty())
-    return where;
-  const std::string scheme = core_->setup()->options.tls.certificate_file.empty() ? "ws" : "wss";
-  if (where.starts_with("unix:"))
-    return scheme + "+unix://" + where.substr(5);
-  return scheme + "://" + where;
+  return where.empty() ? where : url_of(*core_, where);
+}
+
+std::vector<std::string> server::addresses() const { return core_->addresses(); }
+
+std::vector<std::string> server::urls() const {
+  auto all = core_->addresses();
+  for (auto &one : all)
+    one = url_of(*core_, one);
+  return all;
 }
 
 chorus::room server::room(std::string_view name) { return core_->setup()->rooms->get(name); }

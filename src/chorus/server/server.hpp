@@ -33,7 +33,7 @@ enum class over_limit : std::uint8_t {
 };
 
 struct server_options {
-  std::string listen = "127.0.0.1:0"; // "host:port", "[::1]:0", "unix:/path"; port 0: any free one
+  std::string listen = "127.0.0.1:0"; // "host:port", "[::1]:0", "unix:/path", "fd:3"
   tls_options tls{};                  // with a certificate_file: wss
   session_options session{};
   std::vector<std::string> subprotocols{}; // in order of preference
@@ -51,6 +51,13 @@ struct server_options {
   // Connections at a time that are no sessions: in their TLS or HTTP handshake, or asking for pages.
   // One more is answered 503, or closed under TLS. 0 for no limit.
   std::size_t max_handshakes = 1024;
+  // Further addresses, each like `listen`; when one can't be listened on, `start` fails and none is.
+  // An inherited descriptor is named "fd:3" (inherited_sockets() knows their numbers): it must be a
+  // listening stream socket, `start` takes it over whatever comes of it, and one acceptor deals its
+  // connections out to the shards, as for unix sockets. An IPv6 address means IPv6 alone.
+  std::vector<std::string> also_listen{};
+  bool reuse_port = false; // other processes of this user may listen there, too, if they say so
+  unsigned unix_socket_mode = 0; // of socket files, like 0660; 0: what the umask leaves
 };
 
 struct server_stats {
@@ -115,6 +122,9 @@ public:
   std::uint16_t port() const noexcept;
   std::string address() const;
   std::string url() const;
+  // The same of all that it listens on, that of `listen` first, none twice.
+  std::vector<std::string> addresses() const;
+  std::vector<std::string> urls() const;
 
   // Gets or creates.
   chorus::room room(std::string_view name);

@@ -24,28 +24,24 @@ http_visit::~http_visit() {
     counted_in->handshakes.fetch_sub(1, std::memory_order_relaxed);
 }
 
-void server_shard::note_accept_errors() noexcept {
-  if (listener_)
-    count.accept_errors.store(listener_->stats().errors, std::memory_order_relaxed);
+void server_shard::note_accept_errors(server_door &door) noexcept {
+  count.accept_errors.fetch_add(door.new_errors(), std::memory_order_relaxed);
 }
 
-void server_shard::on_accept(int fd) noexcept {
+void server_shard::on_accept(server_door &door, int fd) noexcept {
   transport::descriptor socket(fd);
-  note_accept_errors();
+  note_accept_errors(door);
   count.accepted.fetch_add(1, std::memory_order_relaxed);
-  if (!deal_to_.empty()) {
-    const auto next = deal_to_[next_deal_++ % deal_to_.size()].lock();
-    if (next && next.get() != this) {
-      next->home().post([next, s = std::move(socket)]() mutable { next->serve(std::move(s)); });
-      return;
-    }
+  if (const auto next = door.next_in_turn()) {
+    next->home().post([next, s = std::move(socket)]() mutable { next->serve(std::move(s)); });
+    return;
   }
   serve(std::move(socket));
 }
 
-void server_shard::on_refused(int fd) noexcept {
+void server_shard::on_refused(server_door &door, int fd) noexcept {
   transport::descriptor socket(fd);
-  note_accept_errors();
+  note_accept_errors(door);
   count.accepted.fetch_add(1, std::memory_order_relaxed);
   turn_away(std::move(socket), "This server has run out of file descriptors; try again later.");
 }

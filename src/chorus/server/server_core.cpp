@@ -73,7 +73,13 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
 
 const std::string &server_core::address() const noexcept {
   static const std::string none;
-  return now() >= phase::running ? address_ : none;
+  const auto &all = addresses();
+  return all.empty() ? none : all.front();
+}
+
+const std::vector<std::string> &server_core::addresses() const noexcept {
+  static const std::vector<std::string> none;
+  return now() >= phase::running ? addresses_ : none;
 }
 
 std::uint16_t server_core::port() const noexcept {
@@ -151,37 +157,8 @@ task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
     setup.tls = std::move(*context);
   }
 
-  const auto &shards = self->shards_;
-  const std::string_view address = setup.options.listen;
-  const bool dealt = address.starts_with("unix:");
-  const std::size_t count = dealt ? 1 : shards.size();
-  std::vector<std::unique_ptr<transport::listener>> listeners;
-  for (std::size_t i = 0; i < count; ++i) {
-    transport::listen_options how;
-    how.share = i == 0 && count > 1;
-    how.join = i > 0;
-    auto one = transport::listener::open(
-        shards[i]->home(), i == 0 ? address : listeners.front()->local_address(), how);
-    if (!one)
-      co_return one.error();
-    listeners.push_back(std::move(*one));
-  }
-  self->address_ = listeners.front()->local_address();
-
-  for (std::size_t i = count; i-- > 0;) { // the first last: it alone has peers waiting by then
-    std::vector<std::weak_ptr<server_shard>> deal_to;
-    if (dealt && shards.size() > 1)
-      deal_to.assign(shards.begin(), shards.end());
-    auto begin = [](std::shared_ptr<server_shard> s, std::unique_ptr<transport::listener> l,
-                    std::vector<std::weak_ptr<server_shard>> deal) -> task<result<>> {
-      co_return s->listen(std::move(l), std::move(deal));
-    };
-    auto work = begin(shards[i], std::move(listeners[i]), std::move(deal_to));
-    auto begun = co_await on_shard(self->runtime_->shards[i], std::move(work));
-    if (!begun)
-      co_return begun;
-  }
-  co_return result<>();
+  auto doors = open_doors(self);
+  co_return co_await std::move(doors);
 }
 
 void server_core::close_listeners() noexcept {

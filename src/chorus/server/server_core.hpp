@@ -26,6 +26,7 @@ public:
   bool ready() const noexcept { return now() == phase::running; }
   // Since `start` has completed; empty before.
   const std::string &address() const noexcept;
+  const std::vector<std::string> &addresses() const noexcept;
   std::uint16_t port() const noexcept;
   server_stats stats() const;
   std::vector<session> sessions() const;
@@ -41,6 +42,7 @@ public:
 
 private:
   static task<result<>> open_listeners(std::shared_ptr<server_core> self);
+  static task<result<>> open_doors(std::shared_ptr<server_core> self); // server_doors.cpp
   static task<> conduct_stop(std::shared_ptr<server_core> self);
   void begin_stop();
   void stop_shards();
@@ -52,7 +54,7 @@ private:
   std::shared_ptr<server_setup> setup_;
   std::vector<std::shared_ptr<server_shard>> shards_; // constant; one for each of the runtime's
   std::atomic<phase> phase_{phase::idle};
-  std::string address_; // written before `running`
+  std::vector<std::string> addresses_; // written before `running`
 
   // The conductor's.
   std::size_t busy_shards_ = 0; // those with something left

@@ -134,7 +134,7 @@ server_shard::server_shard(std::shared_ptr<shard> home,
 }
 
 server_shard::~server_shard() {
-  listener_.reset();
+  doors_.clear();
   for (const auto &live : sessions_now()) { // no handler runs: it would own this
     live->self = nullptr;
     live->owner = nullptr;
@@ -147,9 +147,9 @@ result<> server_shard::listen(std::unique_ptr<transport::listener> l,
                               std::vector<std::weak_ptr<server_shard>> deal_to) {
   if (stopping_)
     return failure(error::not_open, stage::listen, "The server was stopped while it started.");
-  listener_ = std::move(l);
-  deal_to_ = std::move(deal_to);
-  return listener_->start(*this);
+  doors_.push_back(std::make_unique<server_door>(*this, std::move(l), std::move(deal_to)));
+  auto &door = *doors_.back();
+  return door.listener().start(door);
 }
 
 void server_shard::serve(transport::descriptor socket) noexcept {
@@ -271,7 +271,7 @@ void server_shard::check_idle() noexcept {
 void server_shard::begin_stop(std::function<void()> idle) {
   stopping_ = true;
   idle_ = std::move(idle);
-  close_listener();
+  close_listeners();
   // What follows may end something at once, and so change the lists.
   const auto all = sessions_now();
   for (const auto &v : visits_now()) {
@@ -287,7 +287,7 @@ void server_shard::begin_stop(std::function<void()> idle) {
 
 void server_shard::cut(const std::function<void(stop_report)> &told) {
   stopping_ = true;
-  close_listener();
+  close_listeners();
   const auto all = sessions_now();
   const auto visits = visits_now();
   stop_report report;
@@ -309,10 +309,11 @@ void server_shard::cut(const std::function<void(stop_report)> &told) {
   }
 }
 
-void server_shard::close_listener() noexcept {
-  if (listener_)
-    listener_->close();
-  note_accept_errors();
+void server_shard::close_listeners() noexcept {
+  for (const auto &door : doors_) {
+    door->listener().close();
+    note_accept_errors(*door);
+  }
 }
 
 std::vector<std::shared_ptr<live_session>> server_shard::sessions_now() const {

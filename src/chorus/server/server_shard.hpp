@@ -107,8 +107,31 @@ struct live_session final : list_hook, session_observer {
   bool cancelled = false;
 };
 
-class server_shard final : public transport::accept_handler,
-                           public std::enable_shared_from_this<server_shard> {
+// Accepts at one address on one shard; server_doors.cpp.
+class server_door final : public transport::accept_handler {
+public:
+  server_door(server_shard &owner, std::unique_ptr<transport::listener> l,
+              std::vector<std::weak_ptr<server_shard>> deal_to) noexcept
+      : owner_(owner), listener_(std::move(l)), deal_to_(std::move(deal_to)) {}
+
+  transport::listener &listener() noexcept { return *listener_; }
+  // Whose the connection is that has just been accepted; null: the owner's.
+  std::shared_ptr<server_shard> next_in_turn() noexcept;
+  // Accept errors since the last call.
+  std::uint64_t new_errors() noexcept;
+
+private:
+  void on_accept(int fd) noexcept override;
+  void on_refused(int fd) noexcept override;
+
+  server_shard &owner_;
+  std::unique_ptr<transport::listener> listener_;
+  std::vector<std::weak_ptr<server_shard>> deal_to_; // empty: the owner serves all
+  std::size_t next_deal_ = 0;
+  std::uint64_t told_errors_ = 0;
+};
+
+class server_shard final : public std::enable_shared_from_this<server_shard> {
 public:
   static std::shared_ptr<server_shard> make(std::shared_ptr<shard> home,
                                             std::shared_ptr<server_setup> setup);
@@ -124,7 +147,7 @@ public:
   // Accepts; with `deal_to`, for these in turn. Fails with not_open when the server stops.
   result<> listen(std::unique_ptr<transport::listener> l,
                   std::vector<std::weak_ptr<server_shard>> deal_to = {});
-  void unlisten() noexcept { close_listener(); }
+  void unlisten() noexcept { close_listeners(); }
   // A connected socket; taken over.
   void serve(transport::descriptor socket) noexcept;
 
@@ -152,28 +175,27 @@ public:
 
 private:
   friend struct live_session;
+  friend class server_door;
   friend class visit_end;
   friend class handler_end;
 
-  void on_accept(int fd) noexcept override;
-  void on_refused(int fd) noexcept override;
+  void on_accept(server_door &door, int fd) noexcept;
+  void on_refused(server_door &door, int fd) noexcept;
   void turn_away(transport::descriptor socket, std::string_view why) noexcept;
-  void note_accept_errors() noexcept;
+  void note_accept_errors(server_door &door) noexcept;
   void visit_ended(http_visit &v) noexcept;
   void handler_ended(live_session &live, std::exception_ptr e, bool dropped) noexcept;
   void session_ended(live_session &live, const session &s) noexcept;
   void drop_if_over(live_session &live) noexcept;
   void check_idle() noexcept;
   void keep(const std::shared_ptr<live_session> &live);
-  void close_listener() noexcept;
+  void close_listeners() noexcept;
   std::vector<std::shared_ptr<live_session>> sessions_now() const;
   std::vector<std::shared_ptr<http_visit>> visits_now() const;
 
   std::shared_ptr<shard> home_;
   std::shared_ptr<server_setup> setup_;
-  std::unique_ptr<transport::listener> listener_;
-  std::vector<std::weak_ptr<server_shard>> deal_to_;
-  std::size_t next_deal_ = 0;
+  std::vector<std::unique_ptr<server_door>> doors_;
   list_hook visits_;
   list_hook sessions_;
   bool stopping_ = false;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fcntl.h>
 #include <netdb.h>
@@ -59,6 +60,7 @@ std::string explain(int number) {
 struct candidate {
   sockaddr_storage address{};
   socklen_t size = 0;
+  bool both_families = false; // an IPv6 one that takes IPv4 connections, too
 };
 
 void set(int fd, int level, int name, int value) noexcept {
@@ -84,6 +86,7 @@ int look_up(const host_and_port &where, std::vector<candidate> &out) {
     for (auto *entry = list; entry; entry = entry->ai_next) {
       candidate c;
       c.size = entry->ai_addrlen;
+      c.both_families = any;
       std::memcpy(&c.address, entry->ai_addr, entry->ai_addrlen);
       out.push_back(c);
     }
@@ -103,8 +106,8 @@ int bind_tcp(const candidate &where, const listen_options &options, descriptor &
   // A restarted server binds at once, whatever connections of its predecessor still linger.
   set(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   if (where.address.ss_family == AF_INET6)
-    set(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  if (options.join)
+    set(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, where.both_families ? 0 : 1);
+  if (options.join || options.reuse_port)
     set(socket.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   if (::bind(socket.get(), reinterpret_cast<const sockaddr *>(&where.address), where.size) != 0)
     return errno;
@@ -126,8 +129,8 @@ bool is_stale(const char *path, const sockaddr_un &address, socklen_t size) noex
          errno == ECONNREFUSED;
 }
 
-int bind_unix(const std::string &path, const sockaddr_un &address, socklen_t size, int backlog,
-              descriptor &out) noexcept {
+int bind_unix(const std::string &path, const sockaddr_un &address, socklen_t size,
+              const listen_options &options, descriptor &out) noexcept {
   descriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!socket)
     return errno;
@@ -142,10 +145,36 @@ int bind_unix(const std::string &path, const sockaddr_un &address, socklen_t siz
     if (!bind())
       return errno;
   }
-  if (::listen(socket.get(), backlog) != 0)
+  // Before it listens: nobody gets in by the wider mode that the file is made with.
+  if (options.file_mode != 0 && path.front() != '@' &&
+      ::chmod(path.c_str(), static_cast<mode_t>(options.file_mode)) != 0) {
+    const int why = errno;
+    ::unlink(path.c_str());
+    return why;
+  }
+  if (::listen(socket.get(), options.backlog) != 0)
     return errno;
   out = std::move(socket);
   return 0;
+}
+
+// Why `fd` can't be listened on; empty when it can.
+std::string unfit(int fd) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0)
+    return errno == ENOTSOCK ? "it is no socket; hand a listening one over to this process"
+                             : "this process has no such descriptor; does its parent, or the unit "
+                               "file, hand one over?";
+  if (type != SOCK_STREAM)
+    return "it is no stream socket (a datagram one, perhaps); listen on tcp or a unix stream";
+  int listening = 0;
+  size = sizeof listening;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || !listening)
+    return "it is no listening socket; bind it and call listen first";
+  if (local_address_of(fd) == "unknown")
+    return "it is neither a tcp nor a unix socket";
+  return {};
 }
 
 descriptor open_reserve() noexcept { return descriptor(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
@@ -188,13 +217,21 @@ listener::~listener() {
 result<std::unique_ptr<listener>> listener::open(detail::shard &home, std::string_view address,
                                                  listen_options options) {
   descriptor socket;
+  if (address.starts_with("fd:")) {
+    const auto digits = address.substr(3);
+    int fd = -1;
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
+    if (parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size() || fd < 0)
+      return bad_address(address, "give an inherited descriptor as its number, like fd:3");
+    return adopt(home, fd);
+  }
   if (address.starts_with("unix:")) {
     const std::string path(address.substr(5));
     sockaddr_un name{};
     socklen_t size = 0;
     if (!make_unix_address(path, name, size))
       return bad_address(address, "the path of a socket file has 1 to 107 bytes");
-    if (const int why = bind_unix(path, name, size, options.backlog, socket); why != 0)
+    if (const int why = bind_unix(path, name, size, options, socket); why != 0)
       return cannot_listen(address, explain(why));
     std::unique_ptr<listener> made(new listener(home, std::move(socket)));
     struct stat file {};
@@ -207,7 +244,8 @@ result<std::unique_ptr<listener>> listener::open(detail::shard &home, std::strin
   }
   host_and_port where;
   if (!split_host_port(address, where))
-    return bad_address(address, "give it as host:port, [IPv6]:port, :port or unix:/path");
+    return bad_address(address,
+                       "give it as host:port, [IPv6]:port, :port, unix:/path or fd:number");
   std::vector<candidate> candidates;
   if (const int code = look_up(where, candidates); code == EAI_SERVICE)
     return bad_address(address, "the port is a number from 0 to 65535, or a service name");
@@ -226,12 +264,10 @@ result<std::unique_ptr<listener>> listener::open(detail::shard &home, std::strin
 }
 
 result<std::unique_ptr<listener>> listener::adopt(detail::shard &home, int fd) {
+  const std::string why = unfit(fd);
   descriptor socket(fd);
-  int listening = 0;
-  socklen_t size = sizeof listening;
-  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || !listening)
-    return cannot_listen("descriptor " + std::to_string(fd),
-                         "it is no listening socket; bind it and call listen first");
+  if (!why.empty())
+    return cannot_listen("fd:" + std::to_string(fd), why);
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
   return std::unique_ptr<listener>(new listener(home, std::move(socket)));
@@ -262,6 +298,10 @@ void listener::close() noexcept {
       file.st_ino == file_inode_)
     ::unlink(file_.c_str());
   file_.clear();
+}
+
+descriptor listener::duplicate() const noexcept {
+  return descriptor(socket_ ? ::fcntl(socket_.get(), F_DUPFD_CLOEXEC, 3) : -1);
 }
 
 void listener::on_ready(unsigned) noexcept {

@@ -36,6 +36,9 @@ struct listen_options {
   int backlog = 4096; // bounded by the kernel's net.core.somaxconn
   bool share = false; // tcp: siblings may join afterwards
   bool join = false;  // tcp: join the address of a listener that shares; give its `local_address()`
+  bool reuse_port =
+      false; // tcp: any listener of this user that says so, too, may join (SO_REUSEPORT)
+  unsigned file_mode = 0; // of a socket file, as for chmod; 0: what the umask leaves
 };
 
 struct listener_stats {
@@ -48,12 +51,15 @@ struct listener_stats {
 class listener final : detail::ready_listener {
 public:
   // `address` is "host:port" (port 0: any free one), "[::1]:port", ":port" for every address of the
-  // machine, "unix:/path", or "unix:@name" in the abstract namespace. A socket file that nobody
-  // listens on any more is replaced. A host name is looked up, blocking.
+  // machine, "unix:/path", "unix:@name" in the abstract namespace, or "fd:3" to `adopt` that one. An
+  // IPv6 address means IPv6 alone: "[::]:80" and "0.0.0.0:80" stand beside each other, ":80" is
+  // both. A socket file that nobody listens on any more is replaced. A host name is looked up,
+  // blocking.
   // Fails with error::listen_failed and a sentence, or error::bad_option for a malformed address.
   static result<std::unique_ptr<listener>> open(detail::shard &home, std::string_view address,
                                                 listen_options options = {});
-  // Around a listening socket that was inherited; takes `fd` over.
+  // Around a listening stream socket that was inherited; takes `fd` over, and closes it when it is
+  // none (listen_failed).
   static result<std::unique_ptr<listener>> adopt(detail::shard &home, int fd);
   ~listener();
   listener(const listener &) = delete;
@@ -65,6 +71,10 @@ public:
   // Stops accepting and gives the address free; removes the socket file that `open` made.
   // Idempotent.
   void close() noexcept;
+  // The socket file stays when this closes: somebody else listens on the socket as well.
+  void leave_file() noexcept { file_.clear(); }
+  // Another descriptor for the same socket; empty when closed or out of descriptors.
+  descriptor duplicate() const noexcept;
 
   // With the real port: "127.0.0.1:8080", "[::1]:80", "unix:/run/x". Stays after `close`.
   const std::string &local_address() const noexcept { return address_; }
