@@ -4,27 +4,58 @@
 
 namespace chorus::detail {
 
-hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints)
+hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
+         make_room_options options)
     : runtime_(std::move(runtime)),
-      complaints_(std::make_shared<const room_complaints>(std::move(complaints))) {}
+      complaints_(std::make_shared<const room_complaints>(std::move(complaints))),
+      options_(std::move(options)) {}
 
 room hub::get(std::string_view name) {
   const std::string key(name);
+  room_options options;
+  if (options_) {
+    {
+      std::lock_guard lock(mutex_);
+      if (const auto found = rooms_.find(key); found != rooms_.end())
+        if (auto core = found->second.lock())
+          return room(std::move(core));
+    }
+    options = options_for(name); // user code, which may want rooms itself
+  }
   std::lock_guard lock(mutex_);
   auto &entry = rooms_[key];
   auto core = entry.lock();
   if (!core) {
-    core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_);
+    core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_, options);
     entry = core;
   }
   return room(std::move(core));
 }
 
+room_options hub::options_for(std::string_view name) const {
+  std::string what;
+  try {
+    const auto options = options_(name);
+    const auto complaint = complaint_about(options);
+    if (complaint.empty())
+      return options;
+    what =
+        "server_options::rooms answered with options that can't be used: " + std::string(complaint);
+  } catch (const std::exception &x) {
+    what = std::string("server_options::rooms threw ") + x.what();
+  } catch (...) {
+    what = "server_options::rooms threw an exception of unknown type";
+  }
+  if (*complaints_)
+    (*complaints_)(what + "; the room is made without.", session());
+  return {};
+}
+
 room hub::everyone() {
   std::lock_guard lock(mutex_);
   if (!everyone_)
-    everyone_ =
-        std::make_shared<room_core>(std::string(), *runtime_, weak_from_this(), complaints_);
+    everyone_ = std::make_shared<room_core>(std::string(), *runtime_, weak_from_this(), complaints_,
+                                            room_options());
   return room(everyone_);
 }
 

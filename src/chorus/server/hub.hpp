@@ -2,6 +2,7 @@
 // The rooms of one server.
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/server/room_options.hpp>
 #include <chorus/server/room_part.hpp>
 
 #include <memory>
@@ -15,8 +16,9 @@ namespace chorus::detail {
 class hub : public std::enable_shared_from_this<hub> {
 public:
   // `complaints`, if not empty, is told of what user code throws in rooms: on the shard where it
-  // happened, and it must not throw itself.
-  explicit hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints = {});
+  // happened, and it must not throw itself. What no member is to blame for comes with an empty session.
+  explicit hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints = {},
+               make_room_options options = {});
 
   // From any thread.
   room get(std::string_view name);
@@ -33,9 +35,11 @@ public:
 private:
   friend class room_core;
   void forget(const std::string &name, const room_core *which) noexcept;
+  room_options options_for(std::string_view name) const;
 
   std::shared_ptr<runtime_core> runtime_;
   std::shared_ptr<const room_complaints> complaints_;
+  const make_room_options options_;
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;
   std::shared_ptr<room_core> everyone_;

@@ -124,7 +124,9 @@ const std::string &room::name() const noexcept {
   return core_ ? core_->name() : none;
 }
 
-task<result<seat>> room::join(session s) { return join_from_anywhere(core_, std::move(s)); }
+task<result<seat>> room::join(session s, join_options) {
+  return join_from_anywhere(core_, std::move(s));
+}
 
 void room::publish(message m, publish_options options) {
   if (core_)

@@ -84,6 +84,14 @@ struct publish_options {
 };
 static_assert(std::is_trivially_destructible_v<publish_options>);
 
+// Members are only ever added at the end.
+struct join_options {
+  // How many of the room's last messages a newcomer is sent before the new ones: as many as the room
+  // has kept, and, for a peer that does not speak the resume protocol, as its queue has room for.
+  std::size_t history = 0;
+};
+static_assert(std::is_trivially_destructible_v<join_options>);
+
 struct broadcast_options {
   exclusion except{};
   member_filter only{};
@@ -145,7 +153,7 @@ public:
   // Makes `s` a member until the seat is destroyed or the session ends. It gets everything that is
   // published from the completion on. Joining twice gives two seats and one copy of each message.
   // Fails with not_open when the session is over, room_closed when the server is stopping.
-  task<result<seat>> join(session s);
+  task<result<seat>> join(session s, join_options options = {});
 
   // Sends to every member; never waits, and returns nothing since it may have to cross to other
   // shards: see `stats()`. A member whose queue is full meets its overflow policy; under

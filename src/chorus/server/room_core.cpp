@@ -8,8 +8,9 @@
 namespace chorus::detail {
 
 room_core::room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
-                     const std::shared_ptr<const room_complaints> &complaints)
-    : name_(std::move(name)), owner_(std::move(owner)),
+                     const std::shared_ptr<const room_complaints> &complaints,
+                     const room_options &options)
+    : name_(std::move(name)), options_(options), owner_(std::move(owner)),
       counters_(std::make_shared<room_counters>()) {
   for (const auto &s : runtime.shards)
     parts_.push_back(std::make_shared<room_part>(s, counters_, complaints));

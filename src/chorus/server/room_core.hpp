@@ -3,6 +3,7 @@
 // have members, so that every member sees the same order.
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/server/room_options.hpp>
 #include <chorus/server/room_part.hpp>
 
 #include <memory>
@@ -40,7 +41,7 @@ public:
 class room_core : public std::enable_shared_from_this<room_core> {
 public:
   room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
-            const std::shared_ptr<const room_complaints> &complaints);
+            const std::shared_ptr<const room_complaints> &complaints, const room_options &options);
   ~room_core();
 
   const std::string &name() const noexcept { return name_; }
@@ -50,6 +51,7 @@ public:
   const std::vector<std::shared_ptr<room_part>> &parts() const noexcept { return parts_; }
   room_counters &counters() const noexcept { return *counters_; }
   bool closed() const noexcept;
+  const room_options &options() const noexcept { return options_; }
 
   // From any thread.
   void publish(message m, std::shared_ptr<const publish_terms> terms);
@@ -65,6 +67,7 @@ private:
                 const std::shared_ptr<const departure::load> &weight);
 
   std::string name_;
+  room_options options_;
   std::weak_ptr<hub> owner_;
   std::shared_ptr<room_counters> counters_;
   std::vector<std::shared_ptr<room_part>> parts_;

@@ -13,6 +13,7 @@
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/server/room.hpp>
+#include <chorus/server/room_options.hpp>
 #include <chorus/transport/tls_options.hpp>
 
 #include <chrono>
@@ -58,6 +59,11 @@ struct server_options {
   std::vector<std::string> also_listen{};
   bool reuse_port = false; // other processes of this user may listen there, too, if they say so
   unsigned unix_socket_mode = 0; // of socket files, like 0660; 0: what the umask leaves
+  // Asked when a room is made, on the thread that wants the room, what that room is to be like; empty:
+  // every room is as room_options{} says. Options that make no sense, and an exception, are told to
+  // on_error, and the room gets room_options{}. When two threads make one room at the same time both
+  // may ask; one answer counts.
+  std::function<room_options(std::string_view name)> rooms{};
 };
 
 struct server_stats {

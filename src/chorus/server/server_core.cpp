@@ -63,10 +63,12 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
     throw std::invalid_argument("chorus: server_options: session." + std::string(complaint));
   setup_->options = std::move(options);
   setup_->rooms = std::make_shared<hub>(
-      runtime_, [setup = std::weak_ptr(setup_)](std::string_view what, const session &member) {
+      runtime_,
+      [setup = std::weak_ptr(setup_)](std::string_view what, const session &member) {
         if (const auto s = setup.lock())
-          s->report(what, &member);
-      });
+          s->report(what, member ? &member : nullptr);
+      },
+      setup_->options.rooms);
   for (const auto &s : runtime_->shards)
     shards_.push_back(server_shard::make(s, setup_));
 }

@@ -1,0 +1,17 @@
+#include <chorus/server/room_options.hpp>
+
+namespace chorus::detail {
+
+std::string_view complaint_about(const room_options &given) noexcept {
+  using std::chrono::milliseconds;
+  constexpr std::chrono::hours too_long{24 * 365};
+  if (given.history_age < milliseconds::zero() || given.history_age > too_long)
+    return "history_age must be between zero, for no bound, and a year";
+  if (given.history_linger < milliseconds::zero() || given.history_linger > too_long)
+    return "history_linger must be between zero, for rooms that vanish at once, and a year";
+  if (given.keeps_history() && given.history_bytes == 0)
+    return "history_bytes must be more than zero where history is kept";
+  return {};
+}
+
+} // namespace chorus::detail
