@@ -70,7 +70,12 @@ public:
   // frame that came in pieces lies in the reader.
   std::span<std::byte> payload() const noexcept { return {payload_, payload_size_}; }
   bool owned() const noexcept { return owned_; }
-  // The payload is the first bytes of the returned buffer. Needs owned().
+  // message: takes so many bytes off the front of the payload; at most all.
+  void drop_front(std::size_t bytes) noexcept {
+    payload_ += bytes;
+    payload_size_ -= bytes;
+  }
+  // The payload lies in the returned buffer, at its front but for what was dropped. Needs owned().
   buffer take_storage() noexcept;
   // close: the code, 1005 when there was none; may be any that is valid on the wire.
   protocol::close_code close_code() const noexcept { return close_code_; }

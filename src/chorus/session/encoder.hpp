@@ -24,6 +24,7 @@ struct wire_format {
   bool context_takeover = false; // compressed at flush, for this connection alone
   std::uint8_t window_bits = 15;
   std::uint8_t level = 1;
+  bool enveloped = false; // messages are wrapped before they come here
 
   bool shareable() const noexcept { return !masked && !context_takeover; }
   friend bool operator==(const wire_format &, const wire_format &) = default;
@@ -39,6 +40,7 @@ public:
 
   const wire_format &format() const noexcept { return format_; }
   bool websocket() const noexcept { return format_.how == wire_format::kind::websocket; }
+  void mark_enveloped() noexcept { format_.enveloped = true; }
   protocol::role side() const noexcept { return side_; }
 
   // none, or why the framing can't carry the message.

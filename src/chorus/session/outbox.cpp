@@ -199,6 +199,24 @@ admission outbox::offer_encoded(buffer owner, std::span<const std::byte> frame,
   return admission::accepted;
 }
 
+void outbox::pin(const message &m, std::unique_ptr<message_extras> extras) {
+  auto q = make_queued(m);
+  q.extras = std::move(extras);
+  q.pinned = true;
+  push(std::move(q));
+}
+
+void outbox::pin_encoded(buffer owner, std::span<const std::byte> frame,
+                         std::unique_ptr<message_extras> extras) {
+  queued q;
+  q.owner = std::move(owner);
+  q.data = frame.data();
+  q.size = frame.size();
+  q.extras = std::move(extras);
+  q.pinned = true;
+  push(std::move(q));
+}
+
 void outbox::adopt_rest(const buffer &owner, std::span<const std::byte> frame, std::size_t begun,
                         std::unique_ptr<message_extras> extras, time_point now) {
   begun_ = std::make_unique<queued>();

@@ -86,6 +86,13 @@ public:
             (options_->queue_messages == 0 || queued_messages_ < options_->queue_messages));
   }
 
+  // The same with so much more than the bound.
+  bool fits(std::size_t size, std::size_t more_bytes, std::size_t more_messages) const noexcept {
+    return queued_bytes_ == 0 || (queued_bytes_ + size <= options_->queue_bytes + more_bytes &&
+                                  (options_->queue_messages == 0 ||
+                                   queued_messages_ < options_->queue_messages + more_messages));
+  }
+
   // The common case of `offer`: copies a small message into the cork. False, and nothing is taken,
   // when it has to take the long way.
   bool cork(message_kind kind, std::span<const std::byte> payload);
@@ -95,6 +102,10 @@ public:
   // The same for bytes that are one frame of this connection's wire format already.
   admission offer_encoded(buffer owner, std::span<const std::byte> frame,
                           std::unique_ptr<message_extras> &extras);
+  // Takes what no policy may drop, whatever the bound: the caller has looked at that.
+  void pin(const message &m, std::unique_ptr<message_extras> extras = nullptr);
+  void pin_encoded(buffer owner, std::span<const std::byte> frame,
+                   std::unique_ptr<message_extras> extras = nullptr);
   // The rest of shared frames written directly: the first one begun, at offset `begun`.
   void adopt_rest(const buffer &owner, std::span<const std::byte> frame, std::size_t begun,
                   std::unique_ptr<message_extras> extras, time_point now);

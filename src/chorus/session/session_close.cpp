@@ -128,10 +128,16 @@ void session_core::on_violation(protocol::violation v) {
   const bool too_big =
       v == protocol::violation::message_too_big || v == protocol::violation::frame_too_big ||
       v == protocol::violation::inflated_too_big || v == protocol::violation::line_too_long;
-  const auto code = protocol::close_code_for(v);
-  const auto text = protocol::make_error_code(v).message();
+  fail(too_big ? error::message_too_big : error::protocol, protocol::close_code_for(v),
+       protocol::make_error_code(v).message());
+}
+
+void session_core::fail(error why, close_code code, std::string_view sentence) {
+  if (state() == session_state::closed)
+    return;
+  const std::string text(sentence);
   if (!end_.code())
-    end_ = ended_with(too_big ? error::message_too_big : error::protocol, remote_, text, code);
+    end_ = ended_with(why, remote_, text, code);
   closing_ = true;
   discarding_ = true;
   state_.store(session_state::closing, std::memory_order_release);
@@ -222,6 +228,8 @@ void session_core::finish() noexcept {
     carrier_->close(false);
     carrier_.reset();
   }
+  if (envelope_)
+    envelope_->closed();
   auto rooms = std::exchange(rooms_, {});
   for (const auto &room : rooms)
     room->on_member_gone(*this);

@@ -1,5 +1,6 @@
 #include <chorus/session/session_core.hpp>
 
+#include <algorithm>
 #include <atomic>
 
 namespace chorus::detail {
@@ -11,7 +12,10 @@ std::atomic<session_id> last_id{0};
 encoder make_encoder(const session_setup &setup) {
   if (!setup.websocket)
     return encoder(setup.options->frame);
-  return encoder(setup.side, setup.compression, setup.options->compression);
+  encoder e(setup.side, setup.compression, setup.options->compression);
+  if (setup.envelope)
+    e.mark_enveloped();
+  return e;
 }
 
 std::variant<protocol::reader, protocol::framed_reader> make_reader(const session_setup &setup) {
@@ -25,6 +29,8 @@ std::variant<protocol::reader, protocol::framed_reader> make_reader(const sessio
   protocol::reader_options options;
   options.side = setup.side;
   options.max_message = setup.options->max_message;
+  if (setup.envelope) // the payload is looked at when it is out
+    options.max_message += std::min(setup.envelope->max_head(), SIZE_MAX - options.max_message);
   options.check_utf8 = setup.options->check_utf8;
   options.deflate = setup.compression ? &*setup.compression : nullptr;
   return protocol::reader(options);
@@ -39,6 +45,7 @@ session_core::session_core(session_setup setup)
       id_(++last_id), side_(setup.side), remote_(carrier_->remote_address()),
       local_(carrier_->local_address()) {
   keep_unsent_ = setup.keep_unsent;
+  envelope_ = std::move(setup.envelope);
   if (!setup.subprotocol.empty())
     subprotocol_ = std::make_unique<const std::string>(std::move(setup.subprotocol));
 }
@@ -59,6 +66,8 @@ void session_core::open(std::span<const std::byte> received) {
   interest_ = ready_read;
   carrier_->set_interest(interest_);
   schedule_liveness();
+  if (envelope_)
+    envelope_->opened(*this);
   if (!received.empty()) {
     // They are parsed once the owner has had its turn to start a handler.
     bytes_received_ += received.size();
@@ -77,6 +86,12 @@ failure session_core::why_not_sending() const {
 }
 
 admission session_core::submit(const message &m, std::unique_ptr<message_extras> &extras) {
+  if (envelope_)
+    return submit_as_is(envelope_->wrap(m), extras);
+  return submit_as_is(m, extras);
+}
+
+admission session_core::submit_as_is(const message &m, std::unique_ptr<message_extras> &extras) {
   if (home_->pending_rooms != 0)
     for (std::size_t i = 0; i < rooms_.size(); ++i)
       rooms_[i]->catch_up(*this);
@@ -116,7 +131,7 @@ bool session_core::depart(std::size_t size) noexcept {
 
 bool session_core::submit_small(message_kind kind, std::span<const std::byte> payload) {
   if (home_->pending_rooms != 0 || !can_send() || !send_waiters_.empty() || !websocket() ||
-      !out_.cork(kind, payload))
+      envelope_ || !out_.cork(kind, payload))
     return false;
   last_message_ = home_->turn_time();
   if (out_.cork_full())
@@ -219,7 +234,10 @@ void session_core::admit_waiters() noexcept {
     auto &w = *send_waiters_.front();
     if (!out_.fits(w.content->size() + protocol::max_header_size))
       return;
-    out_.offer(*w.content, w.extras);
+    if (envelope_ && !w.wrapped)
+      out_.offer(envelope_->wrap(*w.content), w.extras);
+    else
+      out_.offer(*w.content, w.extras);
     w.accepted = true;
     w.linked = false;
     send_waiters_.pop_front();

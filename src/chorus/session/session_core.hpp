@@ -46,6 +46,7 @@ struct send_waiter {
   parked sleeper;
   bool linked = false;
   bool accepted = false;
+  bool wrapped = false; // `content` is as it goes on the wire
   failure refused = error::cancelled;
 
 protected:
@@ -145,6 +146,9 @@ public:
   void abort(failure why) noexcept;
   ring<parked *> &close_waiters() noexcept { return close_waiters_; }
   bool websocket() const noexcept { return out_.wire().websocket(); }
+  // The peer broke a rule of what is spoken here: discards what is queued and closes with `code`.
+  void fail(error why, close_code code, std::string_view sentence);
+  session_envelope *envelope() const noexcept { return envelope_.get(); }
 
   void set_observer(session_observer *observer) noexcept { observer_ = observer; }
   // The last handle of a session that nobody else owns has gone.
@@ -167,6 +171,7 @@ private:
   void run_turn() noexcept;
   bool parse_next();
   template <class Reader> bool handle(Reader &reader, protocol::event e);
+  template <class Reader> bool unwrap(Reader &reader);
   void take_current(message &out);
   void move_to_inbox();
   bool inbox_full() const noexcept;
@@ -187,6 +192,7 @@ private:
   void admit_waiters() noexcept;
   // The peer's close that waits for them is answered once they are gone.
   void answer_when_none_waits() noexcept;
+  admission submit_as_is(const message &m, std::unique_ptr<message_extras> &extras);
   void end_input(failure why) noexcept;
   void finish() noexcept;
   failure how_we_closed() const;
@@ -208,6 +214,7 @@ private:
   std::shared_ptr<shard> home_;
   std::unique_ptr<transport::stream> carrier_;
   std::shared_ptr<const session_options> options_;
+  std::unique_ptr<session_envelope> envelope_; // null: none
   input_reader reader_;
   std::span<std::byte> input_; // unparsed, of the present turn
   buffer input_owner_;         // holds `input_` when it is not the shard's buffer

@@ -145,9 +145,34 @@ void session_core::read_rest() noexcept {
   finish();
 }
 
+// Takes the subprotocol's part off the reader's message; false when nothing is left for a receiver.
+template <class Reader> bool session_core::unwrap(Reader &reader) {
+  if constexpr (std::is_same_v<Reader, protocol::reader>) {
+    std::size_t head = 0;
+    switch (envelope_->unwrap(reader.payload(), head)) {
+    case session_envelope::verdict::payload:
+      reader.drop_front(head);
+      if (reader.payload().size() <= options_->max_message)
+        return true;
+      if (!late_)
+        on_violation(protocol::violation::message_too_big);
+      return false;
+    case session_envelope::verdict::consumed:
+      return false;
+    case session_envelope::verdict::refused:
+      if (!late_)
+        fail(error::protocol, envelope_->complaint_code(), envelope_->complaint());
+      return false;
+    }
+  }
+  return true;
+}
+
 template <class Reader> bool session_core::handle(Reader &reader, protocol::event e) {
   switch (e) {
   case protocol::event::message:
+    if (envelope_ && !unwrap(reader))
+      return false;
     messages_received_ += 1;
     last_message_ = home_->turn_time();
     if (reader.owned())

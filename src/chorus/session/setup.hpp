@@ -2,6 +2,7 @@
 // How a client or server turns an established stream into a session.
 
 #include <chorus/protocol/frame.hpp>
+#include <chorus/session/envelope.hpp>
 #include <chorus/session/session.hpp>
 #include <chorus/transport/stream.hpp>
 
@@ -32,7 +33,8 @@ struct session_setup {
   session_observer *observer = nullptr; // outlives the session or withdraws itself
   // The session closes (1000) when the last handle of it has gone.
   bool close_when_unowned = false;
-  bool keep_unsent = false; // for take_unsent
+  bool keep_unsent = false;                   // for take_unsent
+  std::unique_ptr<session_envelope> envelope; // null: messages go as they are; WebSocket only
 };
 
 // On the carrier's shard. The session is open, reads, and keeps itself alive until it is closed.
