@@ -23,6 +23,20 @@ enum class overflow : unsigned char {
 };
 std::string_view to_string(overflow) noexcept;
 
+// In which order the messages leave that wait for one connection. Within a lane the order is that of
+// sending. Lanes act on whole messages that have not begun to be written.
+enum class lane : unsigned char {
+  reliable, // the usual one
+  // Goes ahead of the others, but starves nobody: of nine messages in a row at least one is of another
+  // lane as long as one waits there. When the queue is full it meets the policy like any other.
+  control,
+  // Goes after the others (of nine reliable or latest messages in a row one is of this lane, when one
+  // waits). A waiting one of the same key is replaced in its place. When the queue is full these are
+  // dropped first, whatever the policy; one that finds no room itself is dropped: it never waits.
+  latest,
+};
+std::string_view to_string(lane) noexcept;
+
 struct heartbeat_options {
   // A ping is sent this often: it measures the round trip and confirms what was sent before. Zero
   // sends none. Like pong_wait for WebSocket only: framed streams have no pings.
@@ -60,10 +74,11 @@ struct session_options {
 static_assert(std::is_trivially_destructible_v<session_options>);
 
 struct send_options {
-  // For overflow::latest: a waiting message with the same key is replaced by this one.
+  // For overflow::latest and lane::latest: a waiting message with the same key is replaced by this one.
   std::string_view key{};
   // A message that still waits after this long is dropped and counted; zero keeps it.
   std::chrono::milliseconds time_to_live{0};
+  chorus::lane lane = chorus::lane::reliable;
 };
 static_assert(std::is_trivially_destructible_v<send_options>);
 

@@ -53,39 +53,46 @@ void outbox::push(queued q) {
     ++queued_messages_;
   if (q.extras && q.extras->expires != time_point::max())
     has_expiry_ = true;
-  queue_.push_back(std::move(q));
+  if (q.extras && q.extras->how == lane::control)
+    lanes().control.push_back(std::move(q));
+  else
+    queue_.push_back(std::move(q));
 }
 
 // Room for one more of `size` bytes by dropping the oldest that may be dropped.
 bool outbox::make_room(std::size_t size) {
-  const auto staying = cork_bytes_ + (begun_ ? begun_->total() - begun_offset_ : 0);
+  auto staying = cork_bytes_ + (begun_ ? begun_->total() - begun_offset_ : 0);
+  if (lanes_)
+    for (std::size_t i = 0; i < lanes_->control.size(); ++i)
+      staying += lanes_->control[i].total();
   if (staying != 0 && staying + size > options_->queue_bytes)
     return false; // and the others are not dropped in vain
+  drop_latest_while_full(size);
   for (std::size_t i = 0; !fits(size) && i < queue_.size();) {
     if (queue_[i].pinned || !queue_[i].is_message)
       ++i;
     else
-      drop(i);
+      drop(queue_, i);
   }
   return fits(size);
 }
 
-void outbox::drop(std::size_t index) {
-  auto &q = queue_[index];
+void outbox::drop(ring<queued> &from, std::size_t index) {
+  auto &q = from[index];
   queued_bytes_ -= q.total();
   --queued_messages_;
   messages_dropped += 1;
   settle(q, write_outcome::dropped);
   if (index == 0)
-    queue_.pop_front();
+    from.pop_front();
   else
-    queue_.erase(index);
+    from.erase(index);
 }
 
 bool outbox::replace_by_key(queued &q) {
   for (std::size_t i = 0; i < queue_.size(); ++i) {
     auto &old = queue_[i];
-    if (!old.extras || old.extras->key != q.extras->key || old.pinned)
+    if (!old.extras || !old.extras->same_key(*q.extras) || old.pinned)
       continue;
     messages_dropped += 1;
     settle(old, write_outcome::dropped);
@@ -100,7 +107,7 @@ bool outbox::replace_by_key(queued &q) {
         ++k;
         continue;
       }
-      drop(k);
+      drop(queue_, k);
       if (k < i)
         --i;
     }
@@ -110,7 +117,10 @@ bool outbox::replace_by_key(queued &q) {
 }
 
 // What the policy says to one more message of `size` bytes that does not fit.
-admission outbox::when_full(std::size_t size, std::unique_ptr<message_extras> &extras) {
+admission outbox::when_full(std::size_t size, std::unique_ptr<message_extras> &extras,
+                            overflow policy) {
+  if (drop_latest_for(size))
+    return admission::accepted;
   const auto refuse = [&](admission how, write_outcome outcome) {
     if (extras && extras->sink)
       extras->sink->on_outcome(extras->member, outcome);
@@ -119,7 +129,7 @@ admission outbox::when_full(std::size_t size, std::unique_ptr<message_extras> &e
       messages_dropped += 1;
     return how;
   };
-  switch (options_->on_overflow) {
+  switch (policy) {
   case overflow::wait:
     return admission::must_wait;
   case overflow::close:
@@ -155,21 +165,25 @@ bool outbox::cork(message_kind kind, std::span<const std::byte> payload) {
   return true;
 }
 
-admission outbox::offer(const message &m, std::unique_ptr<message_extras> &extras) {
+admission outbox::offer(const message &m, std::unique_ptr<message_extras> &extras,
+                        overflow policy) {
   const std::size_t size = m.size() + protocol::max_header_size;
-  if (options_->on_overflow == overflow::latest && extras && !extras->key.empty()) {
+  if (extras && extras->how == lane::latest)
+    return offer_latest(make_queued(m), extras);
+  if (extras && policy == overflow::latest && extras->how == lane::reliable &&
+      !extras->key.empty()) {
     auto q = make_queued(m);
     q.extras = std::move(extras);
     if (replace_by_key(q))
       return admission::accepted;
     if (!fits(size))
-      if (const auto full = when_full(size, q.extras); full != admission::accepted)
+      if (const auto full = when_full(size, q.extras, policy); full != admission::accepted)
         return full;
     push(std::move(q));
     return admission::accepted;
   }
   if (!fits(size))
-    if (const auto full = when_full(size, extras); full != admission::accepted)
+    if (const auto full = when_full(size, extras, policy); full != admission::accepted)
       return full;
   if (!extras && cork(m.kind(), m.bytes()))
     return admission::accepted;
@@ -180,19 +194,22 @@ admission outbox::offer(const message &m, std::unique_ptr<message_extras> &extra
 }
 
 admission outbox::offer_encoded(buffer owner, std::span<const std::byte> frame,
-                                std::unique_ptr<message_extras> &extras) {
+                                std::unique_ptr<message_extras> &extras, overflow policy) {
   queued q;
   q.owner = std::move(owner);
   q.data = frame.data();
   q.size = frame.size();
-  if (options_->on_overflow == overflow::latest && extras && !extras->key.empty()) {
+  if (extras && extras->how == lane::latest)
+    return offer_latest(std::move(q), extras);
+  if (extras && policy == overflow::latest && extras->how == lane::reliable &&
+      !extras->key.empty()) {
     q.extras = std::move(extras);
     if (replace_by_key(q))
       return admission::accepted;
     extras = std::move(q.extras);
   }
   if (!fits(frame.size()))
-    if (const auto full = when_full(frame.size(), extras); full != admission::accepted)
+    if (const auto full = when_full(frame.size(), extras, policy); full != admission::accepted)
       return full;
   q.extras = std::move(extras);
   push(std::move(q));
@@ -247,6 +264,7 @@ void outbox::queue_ping(std::uint64_t payload) {
 }
 
 void outbox::queue_close(close_code code, std::string_view reason) {
+  merge_lanes();
   queued q;
   q.is_message = false;
   q.is_close = true;
@@ -262,6 +280,7 @@ void outbox::queue_close(close_code code, std::string_view reason) {
 void outbox::fail_with_close(close_code code, std::string_view reason) {
   if (cork_bytes_ != 0)
     split_cork(0);
+  merge_lanes();
   for (std::size_t i = 0; i < queue_.size(); ++i) {
     auto &q = queue_[i];
     queued_bytes_ -= q.total();
@@ -281,10 +300,18 @@ void outbox::expire(time_point now) {
   if (!has_expiry_)
     return;
   has_expiry_ = false;
-  for (std::size_t i = 0; i < queue_.size();) {
-    const auto &q = queue_[i];
+  expire_in(queue_, now);
+  if (lanes_) {
+    expire_in(lanes_->control, now);
+    expire_in(lanes_->latest, now);
+  }
+}
+
+void outbox::expire_in(ring<queued> &list, time_point now) {
+  for (std::size_t i = 0; i < list.size();) {
+    const auto &q = list[i];
     if (q.extras && q.extras->expires <= now && !q.pinned) {
-      drop(i);
+      drop(list, i);
       continue;
     }
     if (q.extras && q.extras->expires != time_point::max())

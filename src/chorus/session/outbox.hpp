@@ -3,6 +3,9 @@
 //
 //   [begun message] [close of a failure, pong, ping] [cork] [queue]
 //
+// In use only when messages name a lane: one of lane::control goes between the control frames and the
+// cork, one of lane::latest behind the queue.
+//
 // While the kernel takes what it is given, small messages are encoded into the cork, one run of
 // bytes that a single write sends. What the kernel did not take stays as a queue of references, and
 // only there do the overflow policies act: on whole messages that have not begun.
@@ -40,7 +43,13 @@ struct message_extras {
   std::string key;
   time_point expires = time_point::max();
   std::shared_ptr<delivery_sink> sink;
-  std::uint64_t member = 0; // session_id of the receiver
+  std::uint64_t member = 0;    // session_id of the receiver
+  const void *scope = nullptr; // keys of different scopes (rooms) are different
+  lane how = lane::reliable;
+
+  bool same_key(const message_extras &other) const noexcept {
+    return scope == other.scope && key == other.key;
+  }
 };
 
 enum class admission : std::uint8_t {
@@ -92,16 +101,25 @@ public:
                                   (options_->queue_messages == 0 ||
                                    queued_messages_ < options_->queue_messages + more_messages));
   }
+  // The same, after what lane::latest gives up for it.
+  bool has_place_for(std::size_t size) { return fits(size) || drop_latest_for(size); }
 
   // The common case of `offer`: copies a small message into the cork. False, and nothing is taken,
   // when it has to take the long way.
   bool cork(message_kind kind, std::span<const std::byte> payload);
   // Takes a message under the overflow policy. `extras` may be null; they are left alone when the
   // message must wait, and their sink was told when it was refused otherwise.
-  admission offer(const message &m, std::unique_ptr<message_extras> &extras);
+  admission offer(const message &m, std::unique_ptr<message_extras> &extras) {
+    return offer(m, extras, policy());
+  }
+  admission offer(const message &m, std::unique_ptr<message_extras> &extras, overflow policy);
   // The same for bytes that are one frame of this connection's wire format already.
   admission offer_encoded(buffer owner, std::span<const std::byte> frame,
-                          std::unique_ptr<message_extras> &extras);
+                          std::unique_ptr<message_extras> &extras) {
+    return offer_encoded(std::move(owner), frame, extras, policy());
+  }
+  admission offer_encoded(buffer owner, std::span<const std::byte> frame,
+                          std::unique_ptr<message_extras> &extras, overflow policy);
   // Takes what no policy may drop, whatever the bound: the caller has looked at that.
   void pin(const message &m, std::unique_ptr<message_extras> extras = nullptr);
   void pin_encoded(buffer owner, std::span<const std::byte> frame,
@@ -150,6 +168,7 @@ private:
     std::uint8_t head_size = 0;
     message_kind kind = message_kind::binary;
     std::unique_ptr<message> original; // of what a compression context has encoded
+    std::uint64_t encoded = 0;         // and as the how-manieth; 0: not yet
     bool plain = false;                // payload still to be encoded (context takeover)
     bool pinned = false; // must not be dropped: part of a compression context, or a close
     bool is_message = true;
@@ -168,6 +187,22 @@ private:
     std::string reason;
   };
   struct round;
+  // The lanes beside the queue, and how many messages of a higher lane have gone in a row while one of
+  // a lower lane waited.
+  struct lane_queues {
+    ring<queued> control;
+    ring<queued> latest;
+    unsigned control_streak = 0;
+    unsigned reliable_streak = 0;
+  };
+  // A place in the order of leaving.
+  struct place {
+    std::size_t control = 0;
+    std::size_t queue = 0;
+    std::size_t latest = 0;
+    unsigned control_streak = 0;
+    unsigned reliable_streak = 0;
+  };
 
   bool control_pending() const noexcept {
     return control_ && (control_->pong || control_->ping || control_->close);
@@ -178,14 +213,24 @@ private:
   void push(queued q);
   bool replace_by_key(queued &q);
   bool make_room(std::size_t size);
-  admission when_full(std::size_t size, std::unique_ptr<message_extras> &extras);
-  void drop(std::size_t index);
+  admission when_full(std::size_t size, std::unique_ptr<message_extras> &extras, overflow policy);
+  void drop(ring<queued> &from, std::size_t index);
+  void expire_in(ring<queued> &list, time_point now);
+  // outbox_lanes.cpp
+  lane_queues &lanes();
+  admission offer_latest(queued q, std::unique_ptr<message_extras> &extras);
+  bool drop_latest_for(std::size_t size);
+  void drop_latest_while_full(std::size_t size);
+  ring<queued> *next_at(place &p) noexcept;
+  ring<queued> &take_next() noexcept;
+  void merge_lanes();
   void settle(queued &q, write_outcome outcome) noexcept;
   void finish(queued &q) noexcept;
   void forget_queue() noexcept;
   void split_cork(std::size_t written);
   void encode_control(byte_buffer &out);
   void collect(round &r, time_point now);
+  bool gather(round &r, queued &q);
   bool consume(round &r, std::size_t written);
 
   encoder encoder_;
@@ -200,7 +245,9 @@ private:
   ring<queued> queue_;
   ring<queued> withheld_; // given up for a close frame; told of as unsent
   std::unique_ptr<control_frames> control_;
+  std::unique_ptr<lane_queues> lanes_; // null while no message waits in one
   time_point blocked_since_{};
+  std::uint64_t encoded_ = 0; // messages that a compression context has encoded
   bool blocked_ = false;
   bool close_written_ = false;
   bool has_expiry_ = false;

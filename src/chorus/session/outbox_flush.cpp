@@ -96,6 +96,38 @@ void outbox::encode_control(byte_buffer &out) {
     protocol::append_close(out, side, static_cast<std::uint16_t>(control_->code), control_->reason);
 }
 
+// Adds a waiting message to the round; false when the round is full.
+inline bool outbox::gather(round &r, queued &q) {
+  if (r.count + 2 > max_pieces || r.bytes > gather_limit)
+    return false;
+  if (q.plain) {
+    byte_buffer bytes;
+    encoder_.append(bytes, q.kind, {q.data, q.size});
+    q.original = std::make_unique<message>(q.kind, std::move(q.owner),
+                                           std::span<const std::byte>(q.data, q.size));
+    queued_bytes_ += bytes.size();
+    queued_bytes_ -= q.size;
+    q.size = bytes.size();
+    q.owner = bytes.take();
+    q.data = q.owner.data();
+    q.plain = false;
+    q.pinned = true;
+    q.encoded = ++encoded_;
+  }
+  if (q.total() < reference_size && r.joined + q.total() <= join_limit) {
+    auto *at = join_space() + r.joined;
+    std::memcpy(at, q.head.data(), q.head_size);
+    if (q.size != 0)
+      std::memcpy(at + q.head_size, q.data, q.size);
+    r.joined += q.total();
+    r.add(at, q.total());
+  } else {
+    r.add(q.head.data(), q.head_size);
+    r.add(q.data, q.size);
+  }
+  return true;
+}
+
 void outbox::collect(round &r, time_point now) {
   if (begun_) {
     const auto head = static_cast<std::size_t>(begun_->head_size);
@@ -108,38 +140,29 @@ void outbox::collect(round &r, time_point now) {
     encode_control(r.control);
     r.add(r.control.data(), r.control.size());
   }
+  if (lanes_ && cork_bytes_ != 0)
+    split_cork(0); // others may go before some of it
   if (cork_bytes_ != 0)
     r.add(cork_->data(), cork_bytes_);
   expire(now);
-  for (std::size_t i = 0; i < queue_.size(); ++i) {
-    auto &q = queue_[i];
-    if (r.count + 2 > max_pieces || r.bytes > gather_limit)
-      break;
-    if (q.plain) {
-      byte_buffer bytes;
-      encoder_.append(bytes, q.kind, {q.data, q.size});
-      q.original = std::make_unique<message>(q.kind, std::move(q.owner),
-                                             std::span<const std::byte>(q.data, q.size));
-      queued_bytes_ += bytes.size();
-      queued_bytes_ -= q.size;
-      q.size = bytes.size();
-      q.owner = bytes.take();
-      q.data = q.owner.data();
-      q.plain = false;
-      q.pinned = true;
+  if (lanes_) {
+    place p{.control_streak = lanes_->control_streak, .reliable_streak = lanes_->reliable_streak};
+    for (;;) {
+      const auto before = p;
+      auto *list = next_at(p);
+      if (!list)
+        break;
+      const auto index = list == &queue_            ? before.queue
+                         : list == &lanes_->control ? before.control
+                                                    : before.latest;
+      if (!gather(r, (*list)[index]))
+        break;
     }
-    if (q.total() < reference_size && r.joined + q.total() <= join_limit) {
-      auto *at = join_space() + r.joined;
-      std::memcpy(at, q.head.data(), q.head_size);
-      if (q.size != 0)
-        std::memcpy(at + q.head_size, q.data, q.size);
-      r.joined += q.total();
-      r.add(at, q.total());
-    } else {
-      r.add(q.head.data(), q.head_size);
-      r.add(q.data, q.size);
-    }
+    return;
   }
+  for (std::size_t i = 0; i < queue_.size(); ++i)
+    if (!gather(r, queue_[i]))
+      break;
 }
 
 // The kernel took the first `written` bytes of the cork and no more: what is left becomes a begun
@@ -235,7 +258,8 @@ bool outbox::consume(round &r, std::size_t written) {
     cork_pool::get().give(std::move(cork_));
   }
   while (written != 0) {
-    auto &q = queue_.front();
+    auto &list = lanes_ ? take_next() : queue_;
+    auto &q = list.front();
     const auto total = q.total();
     if (q.is_message)
       --queued_messages_;
@@ -243,13 +267,13 @@ bool outbox::consume(round &r, std::size_t written) {
       queued_bytes_ -= written;
       begun_ = std::make_unique<queued>(std::move(q));
       begun_offset_ = written;
-      queue_.pop_front();
+      list.pop_front();
       return false;
     }
     queued_bytes_ -= total;
     written -= total;
     auto done = std::move(q);
-    queue_.pop_front();
+    list.pop_front();
     finish(done);
   }
   return all;
@@ -260,6 +284,7 @@ outbox::status outbox::flush(transport::stream &to, time_point now) {
     round r;
     collect(r, now);
     if (r.bytes == 0) {
+      lanes_.reset();
       blocked_ = false;
       return status::drained;
     }

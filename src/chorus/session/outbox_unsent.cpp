@@ -7,9 +7,16 @@ namespace chorus::detail {
 void outbox::discard(bool keep_unsent) noexcept {
   if (begun_)
     settle(*begun_, write_outcome::failed);
-  for (std::size_t i = 0; i < queue_.size(); ++i) {
-    unsent += queue_[i].is_message ? 1 : 0;
-    settle(queue_[i], write_outcome::failed);
+  const auto give_up = [this](ring<queued> &list) {
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      unsent += list[i].is_message ? 1 : 0;
+      settle(list[i], write_outcome::failed);
+    }
+  };
+  give_up(queue_);
+  if (lanes_) {
+    give_up(lanes_->control);
+    give_up(lanes_->latest);
   }
   for (std::size_t i = 0; i < withheld_.size(); ++i)
     unsent += withheld_[i].is_message ? 1 : 0;
@@ -24,6 +31,7 @@ void outbox::discard(bool keep_unsent) noexcept {
 void outbox::forget_queue() noexcept {
   queue_.clear();
   withheld_.clear();
+  lanes_.reset();
   cork_.reset();
   cork_bytes_ = cork_messages_ = 0;
   queued_messages_.set(0);
@@ -67,7 +75,9 @@ std::vector<message> outbox::take_unsent() {
   };
   if (cork_bytes_ != 0)
     decode({cork_->data(), cork_bytes_});
-  for (auto *list : {&withheld_, &queue_}) {
+  ring<queued> none;
+  for (auto *list :
+       {&withheld_, lanes_ ? &lanes_->control : &none, &queue_, lanes_ ? &lanes_->latest : &none}) {
     for (std::size_t i = 0; i < list->size(); ++i) {
       auto &q = (*list)[i];
       if (!q.is_message)

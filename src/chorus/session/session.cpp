@@ -50,6 +50,18 @@ std::string_view to_string(overflow o) noexcept {
   return "close";
 }
 
+std::string_view to_string(lane l) noexcept {
+  switch (l) {
+  case lane::reliable:
+    return "reliable";
+  case lane::control:
+    return "control";
+  case lane::latest:
+    break;
+  }
+  return "latest";
+}
+
 namespace {
 
 // Parks in one of the session's lists of waiters, which forgets it when it is cancelled.

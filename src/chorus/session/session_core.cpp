@@ -116,10 +116,11 @@ admission session_core::submit_as_is(const message &m, std::unique_ptr<message_e
   return taken;
 }
 
-bool session_core::depart(std::size_t size) noexcept {
+bool session_core::depart(std::size_t size, lane how) noexcept {
   // These policies refuse what doesn't fit; the others make room once it is here.
   const auto policy = options_->on_overflow;
-  const bool refuses = policy == overflow::wait || policy == overflow::drop_newest;
+  const bool refuses =
+      how != lane::latest && (policy == overflow::wait || policy == overflow::drop_newest);
   const std::size_t queued = refuses ? out_.queued_bytes() : 0;
   auto before = in_transit_.load(std::memory_order_relaxed);
   do {
@@ -232,7 +233,7 @@ void session_core::after_write(outbox::status status) noexcept {
 void session_core::admit_waiters() noexcept {
   while (!send_waiters_.empty() && can_send()) {
     auto &w = *send_waiters_.front();
-    if (!out_.fits(w.content->size() + protocol::max_header_size))
+    if (!out_.has_place_for(w.content->size() + protocol::max_header_size))
       return;
     if (envelope_ && !w.wrapped)
       out_.offer(envelope_->wrap(*w.content), w.extras);

@@ -106,7 +106,7 @@ public:
   // `submit` of a small message that is copied at once; false when it has to take the long way.
   bool submit_small(message_kind kind, std::span<const std::byte> payload);
   // From another thread: room for a message of `size` bytes on its way here, until `arrived`.
-  bool depart(std::size_t size) noexcept;
+  bool depart(std::size_t size, lane how) noexcept;
   void arrived(std::size_t size) noexcept {
     in_transit_.fetch_sub(size, std::memory_order_relaxed);
   }

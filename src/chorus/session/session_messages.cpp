@@ -73,14 +73,19 @@ template <class T> task<result<T>> receive_from(core_ptr core) {
   co_return co_await receive_aside<T>(core, static_cast<bool>(claim));
 }
 
-std::unique_ptr<detail::message_extras> extras_of(const session_core &core, std::string_view key,
-                                                  std::chrono::milliseconds time_to_live) {
-  if (key.empty() && time_to_live.count() == 0)
+bool plain(const send_options &options) noexcept {
+  return options.key.empty() && options.time_to_live.count() == 0 && options.lane == lane::reliable;
+}
+
+std::unique_ptr<detail::message_extras> extras_of(const session_core &core,
+                                                  const send_options &options) {
+  if (plain(options))
     return nullptr;
   auto extras = std::make_unique<detail::message_extras>();
-  extras->key = key;
-  if (time_to_live.count() != 0)
-    extras->expires = core.home().now() + time_to_live;
+  extras->key = options.key;
+  extras->how = options.lane;
+  if (options.time_to_live.count() != 0)
+    extras->expires = core.home().now() + options.time_to_live;
   return extras;
 }
 
@@ -91,7 +96,7 @@ std::optional<result<>> send_at_once(session_core &core, const message &m,
     return result<>(core.why_not_sending());
   if (const auto v = core.out().wire().check(m); v != protocol::violation::none)
     return result<>(failure(make_error_code(v)));
-  if (core.has_send_waiters())
+  if (core.has_send_waiters() && !(extras && extras->how == lane::latest))
     return std::nullopt;
   switch (core.submit(m, extras)) {
   case detail::admission::accepted:
@@ -133,9 +138,9 @@ task<result<>> send_here(core_ptr core, message m, std::unique_ptr<detail::messa
 }
 
 // The coroutine that `send` returns. `extras` are made here, off the caller's stack.
-task<result<>> send_any(core_ptr core, message m, std::string key,
-                        std::chrono::milliseconds time_to_live) {
-  auto extras = extras_of(*core, key, time_to_live);
+task<result<>> send_any(core_ptr core, message m, std::string key, send_options options) {
+  options.key = key; // it was the caller's
+  auto extras = extras_of(*core, options);
   if (core->home().here())
     co_return co_await send_here(std::move(core), std::move(m), std::move(extras));
   auto work = send_here(core, std::move(m), std::move(extras));
@@ -181,9 +186,9 @@ task<result<message_batch>> session::receive_some() {
 task<result<>> session::send(message m, send_options options) {
   if (!core_)
     return failed<void>(no_session());
-  if (options.key.empty() && options.time_to_live.count() == 0)
+  if (plain(options))
     return send_plain(core_, std::move(m));
-  return send_any(core_, std::move(m), std::string(options.key), options.time_to_live);
+  return send_any(core_, std::move(m), std::string(options.key), options);
 }
 
 namespace {
@@ -196,7 +201,7 @@ task<result<>> send_prepared(session s, prepared_message m) {
 } // namespace
 
 task<result<>> session::send(prepared_message m, send_options options) {
-  if (!core_ || !options.key.empty() || options.time_to_live.count() != 0)
+  if (!core_ || !plain(options))
     return send(m.content(), options);
   return send_prepared(*this, std::move(m));
 }
@@ -205,10 +210,9 @@ result<> session::try_send(message m, send_options options) {
   if (!core_)
     return no_session();
   const bool here = core_->home().here();
-  if (here && options.key.empty() && options.time_to_live.count() == 0 &&
-      core_->submit_small(m.kind(), m.bytes()))
+  if (here && plain(options) && core_->submit_small(m.kind(), m.bytes()))
     return {};
-  auto extras = extras_of(*core_, options.key, options.time_to_live);
+  auto extras = extras_of(*core_, options);
   if (here) {
     if (auto done = send_at_once(*core_, m, extras))
       return *std::move(done);
@@ -228,7 +232,7 @@ result<> session::try_send(message m, send_options options) {
     }
   };
   const auto size = m.size() + protocol::max_header_size;
-  if (!core_->depart(size))
+  if (!core_->depart(size, options.lane))
     return failure(error::queue_full);
   if (!core_->home().post(carried{core_, std::move(m), std::move(extras), size})) {
     core_->arrived(size);
@@ -244,7 +248,7 @@ result<> session::try_send(const message_view &m) {
 }
 
 result<> session::try_send(prepared_message m, send_options options) {
-  if (core_ && core_->home().here() && options.key.empty() && options.time_to_live.count() == 0 &&
+  if (core_ && core_->home().here() && plain(options) &&
       core_->submit_encoded(m.storage(), m.frame()))
     return {};
   return try_send(m.content(), options);
