@@ -281,6 +281,7 @@ BOOST_AUTO_TEST_CASE(lanes_keep_a_compression_context_whole) {
     auto options = bounded(overflow::wait, 1'000'000);
     options.compression.enabled = true;
     options.compression.server_no_context_takeover = false;
+    options.compression.threshold = 0;
     auto reading = options;
     reading.inbox_messages = 1;
     protocol::deflate_params params;
