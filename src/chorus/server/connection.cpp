@@ -1,6 +1,8 @@
 // A connection while it speaks HTTP. The coroutine and all it holds are gone once a session is open:
 // an idle session keeps its own state, its request and its handler, nothing of the handshake.
 
+#include <chorus/base/redact.hpp>
+#include <chorus/server/authorize.hpp>
 #include <chorus/server/request_data.hpp>
 #include <chorus/server/server_shard.hpp>
 #include <chorus/server/upgrade.hpp>
@@ -40,6 +42,14 @@ private:
   task<bool> secure();
   task<arrival> read_request(bool first);
   task<> upgrade(http_head head);
+  enum class hook_wait : unsigned char { over, late, gone, interrupted };
+  task<std::optional<chorus::admission>> authorise(const http_head &head, const route_match &match);
+  task<hook_wait> await_hook(std::shared_ptr<hook_run> run);
+  task<> end_hook(std::shared_ptr<hook_run> run, hook_wait why, const http_head &head,
+                  const std::string &pattern);
+  task<> hook_failed(std::string why, const http_head &head, const std::string &pattern);
+  bool read_ahead() noexcept;
+  void complain(std::string what, const http_head &head);
   task<bool> answer_page(http_head head);
   task<std::string> make_page(request r, std::shared_ptr<const chorus::detail::route> target,
                               bool head_only, bool keep);
@@ -47,8 +57,9 @@ private:
   // Says why, and waits a little for the peer to read it and go.
   task<> refuse(std::string text);
   void open_session(http_head head, route_match match, std::string remote, session_setup &made,
-                    connection_permit permit);
+                    connection_permit permit, const chorus::admission &admitted);
   void say_at_once(std::string_view text) noexcept;
+  std::unique_ptr<session_terms> make_terms(const chorus::admission &admitted);
   void set_deadline() noexcept {
     deadline_ = owner_.home().now() + setup_.options.handshake_timeout;
   }
@@ -61,6 +72,7 @@ private:
   std::unique_ptr<transport::stream> carrier_;
   http_reader reader_;
   time_point deadline_{};
+  std::string early_; // of a peer that did not wait for the answer to its upgrade
 };
 
 task<> visitor::run() {
@@ -266,9 +278,27 @@ task<> visitor::upgrade(http_head head) {
     co_return;
   }
 
+  chorus::admission admitted;
+  if (!over_limit && hook_of(owner_, *match.target)) {
+    auto answer = co_await authorise(head, match);
+    if (!answer)
+      co_return;
+    admitted = *std::move(answer);
+    const auto &offered = check.subprotocols;
+    if (const auto &chosen = admitted.subprotocol();
+        !chosen.empty() && std::find(offered.begin(), offered.end(), chosen) == offered.end()) {
+      co_await hook_failed("it chose the subprotocol " + chosen +
+                               ", which the client has not offered",
+                           head, match.target->pattern);
+      co_return;
+    }
+  }
+
   session_setup made;
   made.options = {owner_.setup(), &setup_.options.session};
-  made.subprotocol = choose_subprotocol(setup_.options.subprotocols, check.subprotocols);
+  made.subprotocol = admitted.subprotocol().empty()
+                         ? choose_subprotocol(setup_.options.subprotocols, check.subprotocols)
+                         : std::string_view(admitted.subprotocol());
   std::string extensions;
   if (made.options->compression.enabled)
     made.compression =
@@ -279,28 +309,186 @@ task<> visitor::upgrade(http_head head) {
   }
   std::string remote = carrier_->remote_address();
   made.carrier = std::move(carrier_);
-  open_session(std::move(head), std::move(match), std::move(remote), made, std::move(permit));
+  open_session(std::move(head), std::move(match), std::move(remote), made, std::move(permit),
+               admitted);
+}
+
+// Nothing when the request has been answered, or its peer has gone.
+task<std::optional<chorus::admission>> visitor::authorise(const http_head &head,
+                                                          const route_match &match) {
+  const auto pattern = match.target->pattern;
+  visit_.at = phase::asking;
+  auto run = start_hook(owner_.shared_from_this(), match.target,
+                        make_request(head, match, carrier_->remote_address()));
+  const auto how = co_await await_hook(run);
+  if (how != hook_wait::over) {
+    // An interrupted coroutine could await nothing any more.
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    co_await end_hook(std::move(run), how, head, pattern);
+    co_return std::nullopt;
+  }
+  visit_.at = phase::working;
+  if (run->thrown) {
+    std::string what = "an exception of unknown type";
+    try {
+      std::rethrow_exception(run->thrown);
+    } catch (const std::exception &x) {
+      what = x.what();
+    } catch (...) { // its name is all there is to say
+    }
+    co_await hook_failed(std::move(what), head, pattern);
+    co_return std::nullopt;
+  }
+  if (run->answer->what() == chorus::admission::verdict::accepted)
+    co_return std::move(run->answer);
+  owner_.count.refused_unauthorised.fetch_add(1, std::memory_order_relaxed);
+  if (run->answer->what() == chorus::admission::verdict::closed)
+    co_return std::move(run->answer);
+  auto answer = write_response(run->answer->answer(), false, false);
+  if (!answer.complete)
+    co_await hook_failed("it set a header with a malformed name or value", head, pattern);
+  else
+    co_await refuse(std::move(answer.text));
+  co_return std::nullopt;
+}
+
+task<> visitor::hook_failed(std::string why, const http_head &head, const std::string &pattern) {
+  owner_.count.handler_failures.fetch_add(1, std::memory_order_relaxed);
+  refused();
+  complain("The authorisation for " + pattern + " failed: " + why, head);
+  co_await refuse(write_refusal(500, "The server failed to authorise this request."));
+}
+
+// Until the hook is over, its peer has gone, or the time is up.
+task<visitor::hook_wait> visitor::await_hook(std::shared_ptr<hook_run> run) {
+  constexpr std::size_t most_ahead = 64 * 1024;
+  struct listening {
+    hook_run &run;
+    transport::stream &from;
+    ~listening() {
+      run.waiting = nullptr;
+      from.listen(nullptr);
+      from.set_interest(0);
+    }
+  };
+  auto how = hook_wait::over;
+  try {
+    while (!run->over && how == hook_wait::over) {
+      transport::waiter parked(owner_.home());
+      listening until_told{*run, *carrier_};
+      run->waiting = &parked;
+      carrier_->listen(&parked);
+      carrier_->set_interest(early_.size() < most_ahead ? transport::ready_read : 0U);
+      if (!co_await parked.wait(deadline_))
+        how = hook_wait::late;
+      else if (!run->over && !read_ahead())
+        how = hook_wait::gone;
+    }
+  } catch (const boost::system::system_error &x) {
+    if (x.code() != asio::error::operation_aborted)
+      throw;
+    how = hook_wait::interrupted;
+  }
+  co_return how;
+}
+
+// False when the peer has gone.
+bool visitor::read_ahead() noexcept {
+  auto &shared = owner_.home().read_buffer();
+  const auto got =
+      carrier_->read_some({shared.data(), std::min<std::size_t>(16 * 1024, shared.capacity())});
+  if (got.status == io_status::ok)
+    early_.append(reinterpret_cast<const char *>(shared.data()), got.bytes);
+  return got.status == io_status::ok || got.status == io_status::would_block;
+}
+
+// Answers for a hook that did not, and waits for its end: nothing of it is left running unknown.
+task<> visitor::end_hook(std::shared_ptr<hook_run> run, hook_wait why, const http_head &head,
+                         const std::string &pattern) {
+  run->cancel.emit(asio::cancellation_type::terminal);
+  if (why == hook_wait::gone) {
+    failed();
+  } else if (why == hook_wait::interrupted) {
+    refused();
+    say_at_once(write_refusal(503, stopping_sentence));
+  } else {
+    refused();
+    complain("The authorisation for " + pattern +
+                 " was cancelled: it did not end within handshake_timeout",
+             head);
+    static constexpr header_field retry[] = {{"Retry-After", "5"}};
+    deadline_ = owner_.home().now() + std::chrono::seconds(1);
+    co_await refuse(write_refusal(503,
+                                  "Whether this request is allowed could not be found out in time; "
+                                  "try again later.",
+                                  retry));
+  }
+  carrier_.reset();
+  while (!run->over) {
+    transport::waiter parked(owner_.home());
+    run->waiting = &parked;
+    co_await parked.wait(time_point::max());
+    run->waiting = nullptr;
+  }
+}
+
+// What user code says may quote the request's token.
+void visitor::complain(std::string what, const http_head &head) {
+  std::vector<std::string> held;
+  for (const auto &field : head.fields())
+    if (is_secret_name(field.name)) {
+      held.emplace_back(field.value);
+      if (const auto blank = field.value.find(' '); blank != field.value.npos)
+        held.emplace_back(field.value.substr(blank + 1));
+    }
+  for (auto rest = split_target(head.target()).query; !rest.empty();) {
+    const auto one = rest.substr(0, rest.find('&'));
+    rest.remove_prefix(std::min(rest.size(), one.size() + 1));
+    const auto equals = std::min(one.find('='), one.size());
+    if (equals == one.size() || !is_secret_name(one.substr(0, equals)))
+      continue;
+    held.emplace_back(one.substr(equals + 1));
+    if (auto plain = percent_decode(one.substr(equals + 1), true))
+      held.push_back(*std::move(plain));
+  }
+  const std::vector<std::string_view> secrets(held.begin(), held.end());
+  setup_.report(redact_text(what, secrets), nullptr);
 }
 
 void visitor::open_session(http_head head, route_match match, std::string remote,
-                           session_setup &made, connection_permit permit) {
-  const std::string received = reader_.take_leftover();
+                           session_setup &made, connection_permit permit,
+                           const chorus::admission &admitted_as) {
+  const std::string received = reader_.take_leftover() + early_;
   made.received = std::as_bytes(std::span(received));
   auto live = std::make_shared<live_session>();
   live->owner = &owner_;
   const bool admitted = static_cast<bool>(permit);
   live->permit = std::move(permit);
   made.observer = live.get();
+  made.terms = make_terms(admitted_as);
   auto s = make_session(std::move(made));
   owner_.begin_session(live, s);
   if (owner_.stopping() || !admitted) {
     s.start_close(admitted ? close_code::going_away : close_code::try_again_later);
     return;
   }
+  if (admitted_as.what() == chorus::admission::verdict::closed) {
+    s.start_close(admitted_as.code(), admitted_as.reason());
+    return;
+  }
   setup_.rooms->admit(s);
   auto target = match.target;
-  auto r = make_request(std::move(head), std::move(match), std::move(remote));
+  auto r = make_request(std::move(head), std::move(match), std::move(remote), admitted_as.who());
   owner_.begin_handler(live, std::move(target), std::move(r));
+}
+
+// Null when there is nothing to keep for this session.
+std::unique_ptr<session_terms> visitor::make_terms(const chorus::admission &admitted) {
+  if (admitted.user().empty())
+    return nullptr;
+  auto terms = std::make_unique<session_terms>();
+  terms->user = admitted.user();
+  return terms;
 }
 
 task<bool> visitor::write(std::string text) {

@@ -23,12 +23,14 @@ std::string_view decode_into(std::string &arena, std::string_view text, bool plu
 
 } // namespace
 
-request make_request(http_head head, route_match match, std::string remote) {
+request make_request(http_head head, route_match match, std::string remote,
+                     std::shared_ptr<const identity> who) {
   auto data = std::make_shared<request_data>();
   data->head = std::move(head);
   data->target = std::move(match.target);
   data->values = std::move(match.values);
   data->remote = std::move(remote);
+  data->who = std::move(who);
 
   const auto whole = data->head.target();
   const auto parts = split_target(whole);

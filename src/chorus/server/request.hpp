@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -32,9 +33,27 @@ public:
   // The first header of that name (case-insensitive); empty when there is none.
   std::string_view header(std::string_view name) const noexcept;
   std::vector<std::pair<std::string_view, std::string_view>> headers() const;
+  // Who is behind a trusted proxy: the client's own, as the proxy told it.
   std::string_view remote_address() const noexcept;
+  // Whom the authorisation hook has named; empty when nobody, and for the hook itself.
+  std::string_view user() const noexcept;
+  // What the hook has attached. Throws std::logic_error with a sentence when that is nothing, or of
+  // another type.
+  template <class T> const T &data() const {
+    const auto *found = find_data<T>();
+    if (!found)
+      complain_about_data(typeid(T));
+    return *found;
+  }
+  // The same; null instead of a complaint.
+  template <class T> const T *find_data() const noexcept {
+    return static_cast<const T *>(attached(typeid(T)));
+  }
 
 private:
+  const void *attached(const std::type_info &wanted) const noexcept;
+  [[noreturn]] void complain_about_data(const std::type_info &wanted) const;
+
   std::shared_ptr<const detail::request_data> data_;
 };
 

@@ -14,6 +14,8 @@
 
 namespace chorus::detail {
 
+struct identity;
+
 struct request_data {
   using field = std::pair<std::string_view, std::string_view>;
 
@@ -25,6 +27,7 @@ struct request_data {
   std::shared_ptr<const chorus::detail::route> target; // its parameters' names
   std::vector<std::string> values;                     // of the parameters
   std::string remote;
+  std::shared_ptr<const identity> who; // null: nobody in particular
 
   struct decoding {
     std::string_view path;
@@ -35,6 +38,7 @@ struct request_data {
 };
 
 // `match` must be a found one.
-request make_request(http_head head, route_match match, std::string remote);
+request make_request(http_head head, route_match match, std::string remote,
+                     std::shared_ptr<const identity> who = nullptr);
 
 } // namespace chorus::detail

@@ -56,10 +56,12 @@ bool is_name(std::string_view text) noexcept {
 router::router() : root_(std::make_unique<node>()) {}
 router::~router() = default;
 
-void router::add(std::string_view pattern, session_handler h) {
+void router::add(std::string_view pattern, session_handler h, route_options options) {
   if (!h)
     malformed(pattern, "has an empty handler");
-  place(pattern, route_kind::session).on_session = std::move(h);
+  auto &one = place(pattern, route_kind::session);
+  one.on_session = std::move(h);
+  one.options = std::move(options);
 }
 
 void router::add(std::string_view pattern, page_handler p) {

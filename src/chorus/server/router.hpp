@@ -5,6 +5,7 @@
 // a final slash are different paths.
 
 #include <chorus/async/task.hpp>
+#include <chorus/server/admission.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/session/session.hpp>
@@ -30,6 +31,7 @@ struct route {
   std::vector<std::string> names; // of the parameters, from the left
   session_handler on_session;
   page_handler on_page;
+  route_options options;
 };
 
 enum class route_kind : unsigned char { session, page };
@@ -55,7 +57,7 @@ public:
 
   // Throws std::invalid_argument for a malformed pattern, an empty handler, and a pattern that
   // matches the same paths as an earlier one of its kind.
-  void add(std::string_view pattern, session_handler h);
+  void add(std::string_view pattern, session_handler h, route_options options = {});
   void add(std::string_view pattern, page_handler p);
   // `path`: as it stands in the request, without the query.
   route_match find(std::string_view path, route_kind kind) const;

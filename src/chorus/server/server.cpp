@@ -39,9 +39,9 @@ server::server(runtime &rt, server_options options)
 
 server::~server() { core_->abandon(); }
 
-void server::route(std::string_view pattern, handler h) {
+void server::route(std::string_view pattern, handler h, route_options options) {
   check_not_started(*core_);
-  core_->setup()->routes.add(pattern, std::move(h));
+  core_->setup()->routes.add(pattern, std::move(h), std::move(options));
 }
 
 void server::get(std::string_view pattern, page p) {

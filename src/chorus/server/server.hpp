@@ -10,6 +10,7 @@
 // their coroutine runs.
 
 #include <chorus/async/runtime.hpp>
+#include <chorus/server/admission.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/server/room.hpp>
@@ -64,6 +65,9 @@ struct server_options {
   // on_error, and the room gets room_options{}. When two threads make one room at the same time both
   // may ask; one answer counts.
   std::function<room_options(std::string_view name)> rooms{};
+  // Asked before every upgrade whose route has no hook of its own; see admission.hpp. Empty: all are
+  // accepted.
+  authorize_hook authorize{};
 };
 
 struct server_stats {
@@ -81,6 +85,7 @@ struct server_stats {
   std::size_t connections = 0; // sessions open now
   std::size_t handlers = 0;    // running now
   std::size_t handshakes = 0;  // connections that are no sessions now
+  std::uint64_t refused_unauthorised = 0; // by an authorisation hook, closing answers included
 };
 
 struct stop_report {
@@ -104,7 +109,7 @@ public:
   // Sessions on paths that match: literal segments and {parameters}, one segment each; literal beats
   // parameter. Before `start` only (std::logic_error). A malformed or repeated pattern throws
   // std::invalid_argument.
-  void route(std::string_view pattern, handler h);
+  void route(std::string_view pattern, handler h, route_options options = {});
   // Plain HTTP GET and HEAD on paths that match.
   void get(std::string_view pattern, page p);
 

@@ -338,6 +338,7 @@ void server_shard::add_to(server_stats &stats) const {
   stats.accept_errors += value(count.accept_errors);
   stats.handler_failures += value(count.handler_failures);
   stats.evicted += value(count.evicted);
+  stats.refused_unauthorised += value(count.refused_unauthorised);
   stats.connections += value(open_);
   stats.handlers += value(handlers_);
   std::lock_guard lock(sessions_mutex_);

@@ -75,6 +75,7 @@ struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
   enum class phase : unsigned char {
     securing, // in its TLS handshake
     reading,  // in its first request
+    asking,   // its authorisation hook runs
     between,  // after an answer
     working,  // a page is being made or an answer is being written
   };
@@ -170,7 +171,8 @@ public:
   std::size_t handlers() const noexcept { return handlers_.load(std::memory_order_relaxed); }
   struct counters {
     std::atomic<std::uint64_t> accepted{0}, upgraded{0}, refused_limit{0}, refused_other{0},
-        handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0};
+        handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0},
+        refused_unauthorised{0};
   } count;
 
 private:

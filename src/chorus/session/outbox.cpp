@@ -57,6 +57,7 @@ void outbox::push(queued q) {
     lanes().control.push_back(std::move(q));
   else
     queue_.push_back(std::move(q));
+  note();
 }
 
 // Room for one more of `size` bytes by dropping the oldest that may be dropped.
@@ -98,6 +99,7 @@ bool outbox::replace_by_key(queued &q) {
     settle(old, write_outcome::dropped);
     queued_bytes_ -= old.total();
     queued_bytes_ += q.total();
+    note();
     if (q.extras->expires != time_point::max())
       has_expiry_ = true;
     old = std::move(q);
@@ -247,6 +249,7 @@ void outbox::adopt_rest(const buffer &owner, std::span<const std::byte> frame, s
     blocked_ = true;
     blocked_since_ = now;
   }
+  note();
 }
 
 void outbox::queue_pong(std::span<const std::byte> payload) {
@@ -294,6 +297,7 @@ void outbox::fail_with_close(close_code code, std::string_view reason) {
   c.close = true;
   c.code = code;
   c.reason = reason;
+  note();
 }
 
 void outbox::expire(time_point now) {

@@ -18,6 +18,7 @@
 #include <chorus/session/counter.hpp>
 #include <chorus/session/encoder.hpp>
 #include <chorus/session/options.hpp>
+#include <chorus/session/terms.hpp>
 #include <chorus/transport/stream.hpp>
 
 #include <array>
@@ -145,6 +146,11 @@ public:
   enum class status : std::uint8_t { drained, blocked, failed };
   status flush(transport::stream &to, time_point now);
 
+  // Tells `m` (null: nobody) of what waits; it outlives the outbox or is withdrawn.
+  void meter(queue_meter *m) noexcept { meter_ = m; }
+  // What `fail_with_close` gave up is let go of; it counts as unsent.
+  void forget_withheld() noexcept;
+
   // The connection is over: nothing will be written any more. Sinks are told.
   void discard(bool keep_unsent) noexcept;
   // After `discard(true)`: the messages that were accepted and not begun, in order.
@@ -227,6 +233,10 @@ private:
   void settle(queued &q, write_outcome outcome) noexcept;
   void finish(queued &q) noexcept;
   void forget_queue() noexcept;
+  void note() noexcept {
+    if (meter_)
+      meter_->changed(blocked_ ? static_cast<std::size_t>(queued_bytes_) : 0);
+  }
   void split_cork(std::size_t written);
   void encode_control(byte_buffer &out);
   void collect(round &r, time_point now);
@@ -235,6 +245,7 @@ private:
 
   encoder encoder_;
   const session_options *options_;
+  queue_meter *meter_ = nullptr;
   counter queued_bytes_;    // begun, cork and queue; control frames aside
   counter queued_messages_; // cork and queue
   std::size_t cork_bytes_ = 0;

@@ -286,6 +286,7 @@ outbox::status outbox::flush(transport::stream &to, time_point now) {
     if (r.bytes == 0) {
       lanes_.reset();
       blocked_ = false;
+      note();
       return status::drained;
     }
     const auto result = to.write_some({r.pieces.data(), r.count});
@@ -299,6 +300,7 @@ outbox::status outbox::flush(transport::stream &to, time_point now) {
       if (progress || !blocked_)
         blocked_since_ = now;
       blocked_ = true;
+      note();
       return status::blocked;
     }
     blocked_ = false;

@@ -24,8 +24,15 @@ void outbox::discard(bool keep_unsent) noexcept {
   control_.reset();
   begun_.reset();
   blocked_ = false;
+  note();
   if (!keep_unsent)
     forget_queue();
+}
+
+void outbox::forget_withheld() noexcept {
+  for (std::size_t i = 0; i < withheld_.size(); ++i)
+    unsent += withheld_[i].is_message ? 1 : 0;
+  withheld_.clear();
 }
 
 void outbox::forget_queue() noexcept {

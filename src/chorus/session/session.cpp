@@ -231,6 +231,8 @@ std::string session::remote_address() const { return core_ ? core_->remote_addre
 
 std::string session::local_address() const { return core_ ? core_->local_address() : ""; }
 
+std::string session::user() const { return core_ ? core_->user() : ""; }
+
 std::string session::subprotocol() const { return core_ ? core_->subprotocol() : ""; }
 
 bool session::compressed() const noexcept {

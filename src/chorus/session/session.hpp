@@ -49,6 +49,7 @@ struct session_stats {
   std::size_t queued_bytes = 0;
   std::size_t queued_messages = 0;
   std::chrono::nanoseconds last_round_trip{0}; // of the last answered ping; 0 before
+  std::uint64_t messages_over_rate = 0;        // received, and dropped by over_rate::drop
 };
 
 // A message encoded once and sent to many: `send` of it neither copies nor encodes again where the
@@ -126,8 +127,11 @@ public:
   bool is_open() const noexcept { return state() == session_state::open; }
   // How it ended; a default failure (no error) while it is not closed.
   failure end() const;
+  // Of who is behind a trusted proxy: the client's own, as the proxy told it.
   std::string remote_address() const;
   std::string local_address() const;
+  // Whom the server's authorisation hook has named; empty when nobody, and in clients.
+  std::string user() const;
   std::string subprotocol() const;  // empty when none was agreed
   bool compressed() const noexcept; // permessage-deflate was agreed
   std::chrono::nanoseconds uptime() const noexcept;

@@ -35,11 +35,27 @@ failure ended_with(error e, const std::string &address, std::string sentence,
 } // namespace
 
 void session_core::evict() noexcept {
-  if (closing_)
+  if (!closing_)
+    evict_with("closed because the peer did not keep up: its queue was full", "queue full");
+}
+
+void session_core::evict_for_budget() noexcept {
+  const std::string sentence =
+      "closed because the queues of all sessions exceeded the server's queue_budget_bytes, and "
+      "this peer's was the largest";
+  if (state() == session_state::closed)
     return;
-  end_ = ended_with(error::evicted, remote_,
-                    "closed because the peer did not keep up: its queue was full",
-                    close_code::try_again_later);
+  const auto keep = shared_from_this();
+  if (!closing_)
+    evict_with(sentence, "out of memory for queues");
+  out_.forget_withheld();
+  // Behind a large message of which the peer takes nothing a close frame would keep the memory.
+  if (carrier_ && out_.queued_bytes() > outbox::cork_limit)
+    abort(ended_with(error::evicted, remote_, sentence, close_code::try_again_later));
+}
+
+void session_core::evict_with(std::string sentence, std::string_view reason) noexcept {
+  end_ = ended_with(error::evicted, remote_, std::move(sentence), close_code::try_again_later);
   closing_ = true;
   discarding_ = true;
   state_.store(session_state::closing, std::memory_order_release);
@@ -48,7 +64,7 @@ void session_core::evict() noexcept {
     abort(end_);
     return;
   }
-  out_.fail_with_close(close_code::try_again_later, "queue full");
+  out_.fail_with_close(close_code::try_again_later, reason);
   begin_close_deadline();
   home_->flush_later(*this);
 }
@@ -221,6 +237,8 @@ void session_core::finish() noexcept {
     end_ = ended_with(error::lost, remote_, "the connection was lost");
   closed_at_ = home_->now();
   timer_.cancel();
+  if (terms_ && terms_->rate)
+    terms_->rate->cancel();
   home_->withdraw(*this);
   home_->leave(*this);
   if (carrier_) {

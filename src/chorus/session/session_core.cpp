@@ -42,10 +42,18 @@ session_core::session_core(session_setup setup)
     : home_(setup.carrier->home().shared_from_this()), carrier_(std::move(setup.carrier)),
       options_(setup.options), reader_(make_reader(setup)),
       out_(make_encoder(setup), *setup.options), timer_(*this), observer_(setup.observer),
-      id_(++last_id), side_(setup.side), remote_(carrier_->remote_address()),
-      local_(carrier_->local_address()) {
+      id_(++last_id), side_(setup.side),
+      remote_(setup.remote.empty() ? carrier_->remote_address() : std::move(setup.remote)),
+      local_(carrier_->local_address()), terms_(std::move(setup.terms)) {
   keep_unsent_ = setup.keep_unsent;
   envelope_ = std::move(setup.envelope);
+  if (terms_) {
+    out_.meter(terms_->meter.get());
+    if (terms_->rate) {
+      terms_->rate->owner = this;
+      screened_ = true;
+    }
+  }
   if (!setup.subprotocol.empty())
     subprotocol_ = std::make_unique<const std::string>(std::move(setup.subprotocol));
 }
@@ -309,6 +317,8 @@ session_stats session_core::stats() const {
   s.queued_bytes = out_.queued_bytes();
   s.queued_messages = out_.queued_messages();
   s.last_round_trip = std::chrono::nanoseconds(round_trip_ns_);
+  if (terms_ && terms_->rate)
+    s.messages_over_rate = terms_->rate->dropped;
   return s;
 }
 

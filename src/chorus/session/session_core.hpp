@@ -71,6 +71,7 @@ public:
   failure end() const { return state() == session_state::closed ? end_ : failure(); }
   const std::string &remote_address() const noexcept { return remote_; }
   const std::string &local_address() const noexcept { return local_; }
+  std::string user() const { return terms_ ? terms_->user : std::string(); }
   std::string subprotocol() const { return subprotocol_ ? *subprotocol_ : std::string(); }
   time_point opened_at() const noexcept { return opened_at_; }
   time_point closed_at() const noexcept { return closed_at_; }
@@ -129,6 +130,8 @@ public:
   transport::stream *carrier() noexcept { return carrier_.get(); }
   void after_write(outbox::status status) noexcept;
   void evict() noexcept;
+  // The queues of all sessions together hold more than they may, and this one the most.
+  void evict_for_budget() noexcept;
   // A message passed that did not go through `submit`: for the idle limit.
   void touch() noexcept { last_message_ = home_->turn_time(); }
   void join(std::shared_ptr<fan_in> room) { rooms_.push_back(std::move(room)); }
@@ -151,6 +154,7 @@ public:
   session_envelope *envelope() const noexcept { return envelope_.get(); }
 
   void set_observer(session_observer *observer) noexcept { observer_ = observer; }
+  static void on_rate_timer(timer &t) noexcept;
   // The last handle of a session that nobody else owns has gone.
   void orphaned() noexcept;
   void close_when_unowned() noexcept { close_when_unowned_ = true; }
@@ -181,6 +185,12 @@ private:
   void continue_turn() noexcept;
   void fill_batch();
   void on_pong(std::span<const std::byte> payload) noexcept;
+
+  // session_rate.cpp: what `screened_` stands for.
+  bool over_rate(std::size_t size) noexcept;
+  void hold_input(time_point until) noexcept;
+  void release_input() noexcept;
+  bool holding() const noexcept { return terms_ && terms_->rate && terms_->rate->holding; }
   void on_peer_close(close_code code, std::string_view reason);
   void answer_close();
   void on_violation(protocol::violation v);
@@ -203,6 +213,7 @@ private:
   static void on_timer(timer &t) noexcept;
   bool expects_pongs() const noexcept;
   void check_liveness() noexcept;
+  void evict_with(std::string sentence, std::string_view reason) noexcept;
   void schedule_liveness() noexcept;
 
   struct liveness_timer : timer {
@@ -222,6 +233,7 @@ private:
   bool have_current_ = false; // the reader holds a message nobody has taken
   bool wants_batch_ = false;
   bool ignoring_ = false;
+  bool screened_ = false; // messages are not simply taken: they are ignored, or under a rate
   bool receiver_claimed_ = false;
   bool stalled_ = false;         // the inbox is full: nothing is read
   bool continue_posted_ = false; // a turn over the stash is due
@@ -277,6 +289,7 @@ private:
   std::string remote_;
   std::string local_;
   std::unique_ptr<const std::string> subprotocol_; // null: none
+  std::unique_ptr<session_terms> terms_;           // null: none
   time_point opened_at_{};
   time_point closed_at_{};
   failure end_;

@@ -111,6 +111,10 @@ void session_core::read_rest() noexcept {
   if (!carrier_)
     return;
   stalled_ = false;
+  if (terms_ && terms_->rate) {
+    terms_->rate->lifted = true;
+    release_input();
+  }
   in_turn_ = true;
   auto last = transport::io_status::failed;
   std::size_t spare = rest_bytes;
@@ -177,7 +181,7 @@ template <class Reader> bool session_core::handle(Reader &reader, protocol::even
     last_message_ = home_->turn_time();
     if (reader.owned())
       turn_bytes_ += reader.payload().size();
-    if (ignoring_)
+    if (screened_ && (over_rate(reader.payload().size()) || ignoring_))
       return false;
     have_current_ = true;
     return true;
@@ -191,13 +195,15 @@ template <class Reader> bool session_core::handle(Reader &reader, protocol::even
   if constexpr (std::is_same_v<Reader, protocol::reader>) {
     switch (e) {
     case protocol::event::ping:
-      if (!closing_) {
+      if (!closing_ && !(screened_ && over_rate(reader.payload().size()))) {
         out_.queue_pong(reader.payload());
         if (!out_.blocked())
           home_->flush_later(*this);
       }
       break;
     case protocol::event::pong:
+      if (screened_ && !ping_under_way_)
+        over_rate(reader.payload().size());
       on_pong(reader.payload());
       break;
     case protocol::event::close:
@@ -306,6 +312,13 @@ void session_core::continue_turn() noexcept {
   continue_posted_ = false;
   if (!carrier_)
     return;
+  if (holding()) {
+    if (!closing_) { // what was taken before may still be waited for
+      run_turn();
+      return;
+    }
+    release_input();
+  }
   if (std::exchange(stalled_, false))
     last_received_ = home_->turn_time(); // the silence was ours
   run_turn();
@@ -344,7 +357,7 @@ void session_core::run_turn() noexcept {
     if (inbox_full()) {
       if (closing_) {
         // The peer's answer is behind what nobody may come for any more.
-        ignoring_ = true;
+        ignoring_ = screened_ = true;
         continue;
       }
       stash_rest();
@@ -445,7 +458,7 @@ void session_core::give_back(message_batch &batch) {
 }
 
 void session_core::ignore_input() {
-  ignoring_ = true;
+  ignoring_ = screened_ = true;
   inbox_.clear();
   inbox_bytes_ = 0;
   if (stalled_)

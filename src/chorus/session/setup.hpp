@@ -4,6 +4,7 @@
 #include <chorus/protocol/frame.hpp>
 #include <chorus/session/envelope.hpp>
 #include <chorus/session/session.hpp>
+#include <chorus/session/terms.hpp>
 #include <chorus/transport/stream.hpp>
 
 #include <memory>
@@ -35,6 +36,8 @@ struct session_setup {
   bool close_when_unowned = false;
   bool keep_unsent = false;                   // for take_unsent
   std::unique_ptr<session_envelope> envelope; // null: messages go as they are; WebSocket only
+  std::string remote; // shown as the peer's address instead of the carrier's; empty: that one
+  std::unique_ptr<session_terms> terms; // null: none
 };
 
 // On the carrier's shard. The session is open, reads, and keeps itself alive until it is closed.
