@@ -99,6 +99,7 @@ using chorus::member_delivery;
 using chorus::member_filter;
 using chorus::over_limit;
 using chorus::publish_options;
+using chorus::mount_options;
 using chorus::request;
 using chorus::response;
 using chorus::room;

@@ -73,8 +73,8 @@ BOOST_AUTO_TEST_CASE(every_refusal_names_its_status_and_reason) {
   } const cases[] = {
       {get("/none", bye), "404", "nothing on this path"},
       {get("/%zz", bye), "400", "percent escape"},
-      {get("/", bye, "POST"), "405", "Allow: GET, HEAD\r\n"},
-      {get("/echo", bye, "DELETE"), "405", "Allow: GET\r\n"},
+      {get("/", bye, "POST"), "405", "Allow: GET, HEAD, OPTIONS\r\n"},
+      {get("/echo", bye, "DELETE"), "405", "Allow: GET, OPTIONS\r\n"},
       {get("/echo", bye), "426", "Upgrade: websocket\r\n"},
       {get("/files/x", bye), "426", "Sec-WebSocket-Version: 13\r\n"},
       {"GET / HTTP/1.1\r\n\r\n", "400", "Host"},

@@ -3,6 +3,7 @@
 
 #include <chorus/base/redact.hpp>
 #include <chorus/server/authorize.hpp>
+#include <chorus/server/pages.hpp>
 #include <chorus/server/request_data.hpp>
 #include <chorus/server/server_shard.hpp>
 #include <chorus/server/upgrade.hpp>
@@ -25,22 +26,19 @@ namespace {
 
 constexpr std::string_view stopping_sentence = "This server is stopping; try again elsewhere or "
                                                "later.";
-constexpr header_field offer_websocket[] = {
-    {"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Version", "13"}};
-
 class visitor {
 public:
   visitor(server_shard &owner, http_visit &visit, std::unique_ptr<transport::stream> carrier)
       : owner_(owner), setup_(*owner.setup()), visit_(visit), carrier_(std::move(carrier)),
-        reader_({.max_header_bytes = setup_.options.max_header_bytes}) {}
+        reader_({.max_header_bytes = setup_.options.max_header_bytes,
+                 .max_body = setup_.options.max_body_bytes}) {}
 
   task<> run();
 
 private:
-  enum class arrival : unsigned char { request, bad, ended, late };
-
   task<bool> secure();
   task<arrival> read_request(bool first);
+  task<arrival> read_past_body();
   task<> upgrade(http_head head);
   enum class hook_wait : unsigned char { over, late, gone, interrupted };
   task<std::optional<chorus::admission>> authorise(const http_head &head, const route_match &match);
@@ -51,8 +49,6 @@ private:
   bool read_ahead() noexcept;
   void complain(std::string what, const http_head &head);
   task<bool> answer_page(http_head head);
-  task<std::string> make_page(request r, std::shared_ptr<const chorus::detail::route> target,
-                              bool head_only, bool keep);
   task<bool> write(std::string text);
   // Says why, and waits a little for the peer to read it and go.
   task<> refuse(std::string text);
@@ -73,6 +69,7 @@ private:
   http_reader reader_;
   time_point deadline_{};
   std::string early_; // of a peer that did not wait for the answer to its upgrade
+  std::size_t requests_ = 0;
 };
 
 task<> visitor::run() {
@@ -86,7 +83,11 @@ task<> visitor::run() {
     }
     for (;; first = false) {
       visit_.at = first ? phase::reading : phase::between;
-      const auto arrived = co_await read_request(first);
+      auto arrived = co_await read_request(first);
+      const bool wants_session =
+          arrived == arrival::request && protocol::is_upgrade(reader_.head().fields());
+      if (wants_session && reader_.body_follows())
+        arrived = co_await read_past_body();
       visit_.at = phase::working;
       if (arrived == arrival::ended) {
         if (first || reader_.begun())
@@ -107,7 +108,6 @@ task<> visitor::run() {
         co_return;
       }
       auto head = reader_.take_head();
-      const bool wants_session = protocol::is_upgrade(head.fields());
       if (wants_session) {
         co_await upgrade(std::move(head));
         co_return;
@@ -136,101 +136,25 @@ task<bool> visitor::secure() {
   co_return done.has_value();
 }
 
-task<visitor::arrival> visitor::read_request(bool first) {
-  auto progress = first ? http_progress::need_more : reader_.next();
-  while (progress == http_progress::need_more) {
-    if (reader_.wants_continue() && !co_await write("HTTP/1.1 100 Continue\r\n\r\n"))
-      co_return arrival::ended;
-    // The shard's buffer is lent for as long as nothing is waited for.
-    constexpr std::size_t at_once = 16 * 1024;
-    auto &shared = owner_.home().read_buffer();
-    const auto got = carrier_->read_some({shared.data(), std::min(at_once, shared.capacity())});
-    if (got.status == io_status::ok)
-      progress = reader_.feed({reinterpret_cast<const char *>(shared.data()), got.bytes});
-    else if (got.status != io_status::would_block)
-      co_return arrival::ended;
-    else if (!co_await transport::wait_ready(*carrier_, transport::ready_read, deadline_))
-      co_return arrival::late;
-    if (progress == http_progress::need_more && owner_.home().now() >= deadline_)
-      co_return arrival::late; // bytes that keep trickling in
-  }
-  co_return progress == http_progress::complete ? arrival::request : arrival::bad;
+task<arrival> visitor::read_request(bool first) {
+  const auto begun = first ? http_progress::need_more : reader_.next();
+  return read_on(owner_, *carrier_, reader_, begun, deadline_);
 }
 
+task<arrival> visitor::read_past_body() {
+  return read_on(owner_, *carrier_, reader_, reader_.read_body(false), deadline_);
+}
+
+// False when the connection ends.
 task<bool> visitor::answer_page(http_head head) {
-  const bool head_only = head.method() == "HEAD";
-  const bool readable = head_only || head.method() == "GET";
-  const bool keep = reader_.keep_alive() && head.version() == 11 && !owner_.stopping();
-  if (head.version() == 11 && head.count("Host") != 1) {
-    co_await refuse(write_refusal(400, "The request needs exactly one Host header (RFC 9112 "
-                                       "section 3.2)."));
-    co_return false;
-  }
-  auto match = setup_.routes.find(split_target(head.target()).path, route_kind::page);
-  std::string answer;
-  switch (match.what) {
-  case route_match::verdict::bad_escape:
-    answer = write_refusal(400, "The path has a malformed percent escape.", {}, keep, head_only);
-    break;
-  case route_match::verdict::not_found:
-    answer = write_refusal(404, "There is nothing on this path.", {}, keep, head_only);
-    break;
-  case route_match::verdict::other_kind: {
-    static constexpr header_field allow[] = {{"Allow", "GET"}};
-    answer = readable ? write_refusal(426,
-                                      "This path speaks WebSocket: connect with ws:// or "
-                                      "wss://.",
-                                      offer_websocket, keep, head_only)
-                      : write_refusal(405, "This path speaks WebSocket, which begins with GET.",
-                                      allow, keep);
-    break;
-  }
-  case route_match::verdict::found: {
-    static constexpr header_field allow[] = {{"Allow", "GET, HEAD"}};
-    if (!readable) {
-      answer = write_refusal(405, "This path answers GET and HEAD.", allow, keep);
-      break;
-    }
-    auto target = match.target;
-    auto r = make_request(std::move(head), std::move(match), carrier_->remote_address());
-    answer = co_await make_page(std::move(r), std::move(target), head_only, keep);
-    // The page may have been resumed in the midst of some session's read turn; leave it.
-    co_await asio::post(owner_.home().executor(), asio::use_awaitable);
-    break;
-  }
-  }
+  const std::size_t most = setup_.options.max_requests;
+  const bool last = ++requests_ == most;
+  page_visit page(owner_, visit_, *carrier_, reader_, last);
+  const auto done = co_await page.answer(std::move(head));
   set_deadline();
-  const bool stay = keep && !owner_.stopping();
-  if (!stay) {
-    co_await refuse(std::move(answer));
-    co_return false;
-  }
-  co_return co_await write(std::move(answer));
-}
-
-task<std::string> visitor::make_page(request r, std::shared_ptr<const chorus::detail::route> target,
-                                     bool head_only, bool keep) {
-  std::string why;
-  try {
-    const auto page = co_await target->on_page(std::move(r));
-    if (page.status() < 200 || page.status() > 599) {
-      why = "it answered with status " + std::to_string(page.status());
-    } else {
-      auto answer = write_response(page, head_only, keep);
-      if (answer.complete)
-        co_return std::move(answer.text);
-      why = "it set a header with a malformed name or value";
-    }
-  } catch (const std::exception &x) {
-    if (visit_.interrupted)
-      throw;
-    why = x.what();
-  } catch (...) {
-    why = "an exception of unknown type";
-  }
-  owner_.count.handler_failures.fetch_add(1, std::memory_order_relaxed);
-  setup_.report("The page " + target->pattern + " failed: " + why, nullptr);
-  co_return write_refusal(500, "The server failed to make this page.", {}, keep, head_only);
+  if (done == page_visit::outcome::last)
+    co_await refuse({});
+  co_return done == page_visit::outcome::next;
 }
 
 task<> visitor::upgrade(http_head head) {
@@ -245,7 +169,7 @@ task<> visitor::upgrade(http_head head) {
   if (!check) {
     refusal = write_refusal(check.status, make_error_code(check.why).message(), check.headers);
   } else {
-    match = setup_.routes.find(split_target(head.target()).path, route_kind::session);
+    match = setup_.routes.find(head, route_kind::session);
     if (match.what == route_match::verdict::bad_escape)
       refusal = write_refusal(400, "The path has a malformed percent escape.");
     else if (match.what == route_match::verdict::other_kind)

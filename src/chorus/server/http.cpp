@@ -1,6 +1,7 @@
 #include <chorus/server/http.hpp>
 
 #include <chorus/protocol/header_text.hpp>
+#include <chorus/server/body_source.hpp>
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
@@ -74,16 +75,29 @@ void http_head::add(std::string_view name, std::string_view value) {
 // Beast's parser with our own storage behind it.
 struct http_reader::parsing final : http::basic_parser<true> {
   explicit parsing(const http_limits &limits) : max_fields(limits.max_fields) {
-    eager(true);
+    eager(false); // so that it stops behind the head
     body_limit(limits.max_body);
     constexpr std::size_t widest = std::numeric_limits<std::uint32_t>::max();
     header_limit(static_cast<std::uint32_t>(std::min(limits.max_header_bytes, widest)));
   }
 
+  // Notes a folded field in what has just been parsed, which the base class would unfold.
+  void look_for_folds(std::string_view parsed) noexcept {
+    for (const char c : parsed) {
+      folded = folded || (line_feeds == 2 && (c == ' ' || c == '\t'));
+      line_feeds = c == '\r' ? 1 : c == '\n' && line_feeds == 1 ? 2 : 0;
+    }
+  }
+
   http_head head;
+  std::string body;
   std::size_t max_fields;
   bool too_many_fields = false;
+  bool unknown_coding = false;
   bool expects_continue = false;
+  bool body_begun = false; // how the body is to be read is known
+  bool keep_body = false;
+  bool folded = false;
 
 private:
   void on_request_impl(http::verb, beast::string_view method, beast::string_view target,
@@ -95,28 +109,51 @@ private:
   void on_field_impl(http::field name, beast::string_view text, beast::string_view value,
                      beast::error_code &ec) override {
     const std::string_view v(value.data(), value.size());
+    if (is_header_done())
+      return; // a trailer (RFC 9110 section 6.5.1): nobody may take it for a field of the head
     if (head.size() >= max_fields) {
       too_many_fields = true;
       ec = http::error::header_limit;
     } else if (v.find('\0') != v.npos) {
       ec = http::error::bad_value;
     } else {
+      check_framing(name, v, ec);
       head.add({text.data(), text.size()}, v);
       if (name == http::field::expect && equal_ignoring_case(v, "100-continue"))
-        expects_continue = true;
+        expects_continue = head.version() == 11;
+    }
+  }
+  // Stricter than the base class, which takes several equal lengths and ignores transfer codings that
+  // it does not know.
+  void check_framing(http::field name, std::string_view v, beast::error_code &ec) {
+    if (name == http::field::content_length) {
+      if (lengths++ > 0 || v.empty() || v.find_first_not_of("0123456789") != v.npos)
+        ec = http::error::bad_content_length;
+    } else if (name == http::field::transfer_encoding) {
+      unknown_coding = !equal_ignoring_case(v, "chunked");
+      if (unknown_coding || head.version() == 10)
+        ec = http::error::bad_transfer_encoding;
     }
   }
   void on_header_impl(beast::error_code &) override {}
   void on_body_init_impl(const boost::optional<std::uint64_t> &, beast::error_code &) override {}
-  std::size_t on_body_impl(beast::string_view body, beast::error_code &) override {
-    return body.size();
+  std::size_t on_body_impl(beast::string_view part, beast::error_code &) override {
+    return take(part);
   }
   void on_chunk_header_impl(std::uint64_t, beast::string_view, beast::error_code &) override {}
-  std::size_t on_chunk_body_impl(std::uint64_t, beast::string_view body,
+  std::size_t on_chunk_body_impl(std::uint64_t, beast::string_view part,
                                  beast::error_code &) override {
-    return body.size();
+    return take(part);
   }
   void on_finish_impl(beast::error_code &) override {}
+  std::size_t take(beast::string_view part) {
+    if (keep_body)
+      body.append(part.data(), part.size());
+    return part.size();
+  }
+
+  unsigned lengths = 0;
+  unsigned line_feeds = 0; // how much of CR LF stands right before
 };
 
 http_reader::http_reader(http_limits limits)
@@ -136,23 +173,40 @@ http_progress http_reader::next() {
   return pending_.empty() ? http_progress::need_more : advance(pending_, true);
 }
 
+bool http_reader::body_follows() const noexcept {
+  return parsing_->is_header_done() && !parsing_->is_done() && !parsing_->body_begun;
+}
+
+http_progress http_reader::read_body(bool keep) {
+  parsing_->keep_body = keep;
+  parsing_->body_begun = true;
+  return pending_.empty() ? http_progress::need_more : advance(pending_, true);
+}
+
 bool http_reader::begun() const noexcept { return parsing_->got_some() || !pending_.empty(); }
-http_head http_reader::take_head() noexcept { return std::move(parsing_->head); }
+const http_head &http_reader::head() const noexcept { return parsing_->head; }
+http_head http_reader::take_head() noexcept {
+  parsing_->head.compact();
+  return std::move(parsing_->head);
+}
+std::string http_reader::take_body() noexcept { return std::move(parsing_->body); }
 bool http_reader::keep_alive() const noexcept { return parsing_->keep_alive(); }
-bool http_reader::wants_continue() noexcept {
-  return parsing_->is_header_done() && !parsing_->is_done() &&
-         std::exchange(parsing_->expects_continue, false);
+bool http_reader::expects_continue() const noexcept {
+  return parsing_->expects_continue && pending_.empty();
 }
 std::string http_reader::take_leftover() noexcept { return std::exchange(pending_, {}); }
 
 http_progress http_reader::advance(std::string_view bytes, bool bytes_are_pending) {
   beast::error_code ec;
   std::size_t used = 0;
-  // One call gives up at each structure it can't finish; it is called again as long as it moves.
-  while (!parsing_->is_done() && used < bytes.size()) {
+  // One call ends behind each structure, and gives up at one that is not all there.
+  while (!parsing_->is_done() && used < bytes.size() && !body_follows()) {
     const auto rest = bytes.substr(used);
+    const bool in_head = !parsing_->is_header_done();
     const std::size_t n = parsing_->put(boost::asio::const_buffer(rest.data(), rest.size()), ec);
     used += n;
+    if (in_head)
+      parsing_->look_for_folds(rest.substr(0, n));
     if (ec || n == 0)
       break;
   }
@@ -161,29 +215,39 @@ http_progress http_reader::advance(std::string_view bytes, bool bytes_are_pendin
   else
     pending_.assign(bytes.substr(used));
 
+  if (parsing_->folded)
+    return fail(400, "The request folds a header field over several lines, which is obsolete "
+                     "(RFC 9112 section 5.2).");
   if (!ec || ec == http::error::need_more) {
-    if (parsing_->is_done()) {
-      parsing_->head.compact();
+    if (parsing_->is_done())
       return http_progress::complete;
-    }
+    if (body_follows())
+      return http_progress::head;
+    if (parsing_->is_header_done() && pending_.size() > limits_.max_header_bytes)
+      return fail(400, "The head of a chunk or the trailer is larger than this server takes.");
     return http_progress::need_more;
   }
-  if (ec == http::error::header_limit) {
-    status_ = 431;
-    reason_ = parsing_->too_many_fields
-                  ? "The request has too many header fields."
-                  : "The request head is larger than this server takes; send fewer or shorter "
-                    "header fields.";
-  } else if (ec == http::error::body_limit || ec == http::error::buffer_overflow) {
-    status_ = 413;
-    reason_ = "The request body is larger than this server takes.";
-  } else if (ec == http::error::bad_version) {
-    status_ = 505;
-    reason_ = "This server speaks HTTP/1.1 and HTTP/1.0.";
-  } else {
-    status_ = 400;
-    reason_ = "The request is not well-formed HTTP/1.1.";
-  }
+  if (ec == http::error::header_limit)
+    return fail(431, parsing_->too_many_fields
+                         ? "The request has too many header fields."
+                         : "The request head is larger than this server takes; send fewer or "
+                           "shorter header fields.");
+  if (ec == http::error::body_limit || ec == http::error::buffer_overflow)
+    return fail(413, "The request body is larger than this server takes.");
+  if (ec == http::error::bad_version)
+    return fail(505, "This server speaks HTTP/1.1 and HTTP/1.0.");
+  if (parsing_->unknown_coding)
+    return fail(501, "This server knows no transfer coding but chunked.");
+  if (ec == http::error::bad_content_length || ec == http::error::multiple_content_length ||
+      ec == http::error::bad_transfer_encoding)
+    return fail(400, "The request does not say clearly where its body ends: it needs one "
+                     "Content-Length of digits, or Transfer-Encoding: chunked in HTTP/1.1.");
+  return fail(400, "The request is not well-formed HTTP/1.1.");
+}
+
+http_progress http_reader::fail(unsigned status, std::string_view reason) noexcept {
+  status_ = status;
+  reason_ = reason;
   return http_progress::failed;
 }
 
@@ -209,7 +273,9 @@ http_text write_response(const http_reply &reply) {
       out.complete = false;
   }
   if (!bodiless)
-    out.text.append("Content-Length: ").append(std::to_string(reply.body.size())).append("\r\n");
+    out.text.append("Content-Length: ")
+        .append(std::to_string(reply.length.value_or(reply.body.size())))
+        .append("\r\n");
   if (!reply.keep_alive && reply.status != 101)
     out.text.append("Connection: close\r\n");
   out.text.append("\r\n");
@@ -226,6 +292,7 @@ http_text write_response(const response &r, bool head_only, bool keep_alive) {
   return write_response({.status = r.status(),
                          .fields = fields,
                          .body = r.body(),
+                         .length = r.source() ? std::optional(r.source()->size()) : std::nullopt,
                          .head_only = head_only,
                          .keep_alive = keep_alive});
 }

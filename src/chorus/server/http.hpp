@@ -1,7 +1,9 @@
 #pragma once
 // HTTP/1.1 as a server needs it, without I/O: bytes in, one request at a time out; responses as text.
-// Every bound is checked while bytes arrive, so a peer costs at most `max_header_bytes` of memory.
-// Bodies are read past and dropped: no page takes one.
+// Every bound is checked while bytes arrive, so a peer costs at most `max_header_bytes` and twice the
+// part of a body that has come. What two readers could take for the end of a request at different places (two
+// lengths, a length and a transfer coding, folded lines, bare line feeds) is refused, not interpreted
+// (RFC 9112 sections 2.2, 5.2 and 6.3).
 
 #include <chorus/protocol/handshake.hpp>
 #include <chorus/server/response.hpp>
@@ -58,6 +60,7 @@ private:
 
 enum class http_progress : std::uint8_t {
   need_more,
+  head,     // the head is there and a body will follow: go on with `read_body`
   complete, // `head` is the request; `leftover` what came after it
   failed,   // `status` and `reason` say why; nothing can be read any more
 };
@@ -69,18 +72,23 @@ public:
   http_reader(const http_reader &) = delete;
   http_reader &operator=(const http_reader &) = delete;
 
-  // Takes all of `bytes`. Not to be called after `complete` or `failed`.
+  // Takes all of `bytes`. Not to be called after `head`, `complete` or `failed`.
   http_progress feed(std::string_view bytes);
+  bool body_follows() const noexcept; // after `head`, until `read_body`
+  // After `head`: keeps the body for `take_body`, or reads past it. The bound holds for both.
+  http_progress read_body(bool keep);
   // Goes on to the next request, beginning with what was left over.
   http_progress next();
 
   // Something of a request has arrived.
   bool begun() const noexcept;
+  const http_head &head() const noexcept; // from `head` or `complete` to `take_head`
   http_head take_head() noexcept;
+  std::string take_body() noexcept; // when complete; empty when there was none
   // The client wants to send further requests on this connection.
   bool keep_alive() const noexcept;
-  // The client sends its body only when told to go on (Expect: 100-continue); true once.
-  bool wants_continue() noexcept;
+  // The client sends its body only when told to go on (Expect: 100-continue), and none of it has come.
+  bool expects_continue() const noexcept;
   std::string take_leftover() noexcept;
 
   unsigned status() const noexcept { return status_; }
@@ -89,10 +97,11 @@ public:
 private:
   struct parsing;
   http_progress advance(std::string_view bytes, bool bytes_are_pending);
+  http_progress fail(unsigned status, std::string_view reason) noexcept;
 
   http_limits limits_;
   std::unique_ptr<parsing> parsing_;
-  std::string pending_; // the part of the head that has arrived
+  std::string pending_; // what has arrived and can't be parsed yet
   unsigned status_ = 0;
   std::string_view reason_;
 };
@@ -107,7 +116,8 @@ struct http_reply {
   unsigned status = 200;
   std::span<const header_field> fields{};
   std::string_view body{};
-  bool head_only = false; // the answer to HEAD: the length, but no body
+  std::optional<std::uint64_t> length{}; // of a body that is sent after this text, not in it
+  bool head_only = false;                // the answer to HEAD: the length, but no body
   bool keep_alive = true;
 };
 http_text write_response(const http_reply &reply);

@@ -24,13 +24,15 @@ std::string_view decode_into(std::string &arena, std::string_view text, bool plu
 } // namespace
 
 request make_request(http_head head, route_match match, std::string remote,
-                     std::shared_ptr<const identity> who) {
+                     std::shared_ptr<const identity> who, std::string body) {
   auto data = std::make_shared<request_data>();
   data->head = std::move(head);
   data->target = std::move(match.target);
   data->values = std::move(match.values);
   data->remote = std::move(remote);
   data->who = std::move(who);
+  if (!body.empty())
+    data->body = std::make_unique<const std::string>(std::move(body));
 
   const auto whole = data->head.target();
   const auto parts = split_target(whole);
@@ -98,6 +100,40 @@ std::string_view request::query_param(std::string_view name) const noexcept {
 
 std::string_view request::header(std::string_view name) const noexcept {
   return data_ ? data_->head.find(name) : std::string_view();
+}
+
+std::optional<std::int64_t> request::param_int(std::string_view name) const noexcept {
+  return detail::parse_int(param(name));
+}
+
+std::optional<std::uint64_t> request::param_uint(std::string_view name) const noexcept {
+  return detail::parse_uint(param(name));
+}
+
+std::optional<std::int64_t> request::query_int(std::string_view name) const noexcept {
+  return detail::parse_int(query_param(name));
+}
+
+std::optional<std::uint64_t> request::query_uint(std::string_view name) const noexcept {
+  return detail::parse_uint(query_param(name));
+}
+
+std::optional<std::int64_t> request::header_int(std::string_view name) const noexcept {
+  return detail::parse_int(header(name));
+}
+
+std::optional<std::uint64_t> request::header_uint(std::string_view name) const noexcept {
+  return detail::parse_uint(header(name));
+}
+
+bool request::has_query(std::string_view name) const noexcept {
+  return data_ && data_->decoded &&
+         std::any_of(data_->decoded->query_fields.begin(), data_->decoded->query_fields.end(),
+                     [&](const auto &field) { return field.first == name; });
+}
+
+std::string_view request::body() const noexcept {
+  return data_ && data_->body ? std::string_view(*data_->body) : std::string_view();
 }
 
 std::vector<std::pair<std::string_view, std::string_view>> request::headers() const {

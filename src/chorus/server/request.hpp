@@ -3,7 +3,9 @@
 // copy; safe to hand to another thread.
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <typeinfo>
 #include <utility>
@@ -32,6 +34,19 @@ public:
   std::string_view query_param(std::string_view name) const noexcept;
   // The first header of that name (case-insensitive); empty when there is none.
   std::string_view header(std::string_view name) const noexcept;
+  // The same as numbers: nothing when there is no such field, and when it is anything but decimal
+  // digits (after at most one '-' for the signed ones) that fit into 64 bits. A {parameter:int} or
+  // {parameter:uint} of the pattern is always there.
+  std::optional<std::int64_t> param_int(std::string_view name) const noexcept;
+  std::optional<std::uint64_t> param_uint(std::string_view name) const noexcept;
+  std::optional<std::int64_t> query_int(std::string_view name) const noexcept;
+  std::optional<std::uint64_t> query_uint(std::string_view name) const noexcept;
+  std::optional<std::int64_t> header_int(std::string_view name) const noexcept;
+  std::optional<std::uint64_t> header_uint(std::string_view name) const noexcept;
+  // Whether the query has such a field, be it empty.
+  bool has_query(std::string_view name) const noexcept;
+  // Of a page: at most server_options::max_body_bytes. A session's request has none.
+  std::string_view body() const noexcept;
   std::vector<std::pair<std::string_view, std::string_view>> headers() const;
   // Who is behind a trusted proxy: the client's own, as the proxy told it.
   std::string_view remote_address() const noexcept;

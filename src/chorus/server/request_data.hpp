@@ -27,7 +27,8 @@ struct request_data {
   std::shared_ptr<const chorus::detail::route> target; // its parameters' names
   std::vector<std::string> values;                     // of the parameters
   std::string remote;
-  std::shared_ptr<const identity> who; // null: nobody in particular
+  std::shared_ptr<const identity> who;     // null: nobody in particular
+  std::unique_ptr<const std::string> body; // null when there is none
 
   struct decoding {
     std::string_view path;
@@ -39,6 +40,6 @@ struct request_data {
 
 // `match` must be a found one.
 request make_request(http_head head, route_match match, std::string remote,
-                     std::shared_ptr<const identity> who = nullptr);
+                     std::shared_ptr<const identity> who = nullptr, std::string body = {});
 
 } // namespace chorus::detail

@@ -1,11 +1,17 @@
 #pragma once
 // `response`: what a plain HTTP page answers.
 
+#include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace chorus {
+
+namespace detail {
+class body_source;
+}
 
 class response {
 public:
@@ -27,11 +33,23 @@ public:
   const std::vector<std::pair<std::string, std::string>> &headers() const noexcept {
     return headers_;
   }
+  // The first header of that exact name; empty when there is none.
+  std::string_view header(std::string_view name) const noexcept {
+    for (const auto &[n, value] : headers_)
+      if (n == name)
+        return value;
+    return {};
+  }
+
+  // For static files: a body that is sent piece by piece, in place of `body`.
+  const std::shared_ptr<detail::body_source> &source() const noexcept { return source_; }
+  void source(std::shared_ptr<detail::body_source> s) noexcept { source_ = std::move(s); }
 
 private:
   unsigned status_ = 200;
   std::string body_;
   std::vector<std::pair<std::string, std::string>> headers_;
+  std::shared_ptr<detail::body_source> source_;
 };
 
 } // namespace chorus

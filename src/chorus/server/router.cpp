@@ -1,14 +1,19 @@
 #include <chorus/server/router.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <map>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 namespace chorus::detail {
 
 struct router::node {
   std::map<std::string, std::unique_ptr<node>, std::less<>> literals;
-  std::unique_ptr<node> parameter;
+  // By what a parameter takes, the choosiest first.
+  enum { whole, natural, plain, rest };
+  std::unique_ptr<node> parameters[4];
   std::shared_ptr<route> leaf;
 };
 
@@ -24,6 +29,14 @@ int hex_value(char c) noexcept {
   return -1;
 }
 
+template <class T> std::optional<T> whole_number(std::string_view text) noexcept {
+  T value{};
+  const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (wrong != std::errc() || end != text.data() + text.size())
+    return std::nullopt;
+  return value;
+}
+
 std::vector<std::string_view> split_path(std::string_view path) {
   std::vector<std::string_view> segments;
   path.remove_prefix(1);
@@ -36,13 +49,21 @@ std::vector<std::string_view> split_path(std::string_view path) {
   }
 }
 
-[[noreturn]] void malformed(std::string_view pattern, const char *what) {
-  throw std::invalid_argument("chorus: the route pattern \"" + std::string(pattern) + "\" " + what);
+[[noreturn]] void malformed(std::string_view pattern, std::string_view what) {
+  throw std::invalid_argument("chorus: the route pattern \"" + std::string(pattern) + "\" " +
+                              std::string(what));
 }
 
-bool serves(const route &r, route_kind kind) noexcept {
-  return kind == route_kind::session ? static_cast<bool>(r.on_session)
-                                     : static_cast<bool>(r.on_page);
+const page_handler *page_for(const route &r, std::string_view method) noexcept {
+  for (const auto &one : r.pages)
+    if (one.method == method)
+      return &one.make;
+  return nullptr;
+}
+
+const page_handler *page_or_head(const route &r, std::string_view method) noexcept {
+  const auto *page = page_for(r, method);
+  return page || method != "HEAD" ? page : page_for(r, "GET");
 }
 
 bool is_name(std::string_view text) noexcept {
@@ -51,7 +72,72 @@ bool is_name(std::string_view text) noexcept {
   });
 }
 
+// Names a parameter and its kind; -1 for one that is none.
+int parameter_kind(std::string_view inside, std::string_view &name) noexcept {
+  name = inside;
+  if (inside.ends_with("...")) {
+    name.remove_suffix(3);
+    return 3;
+  }
+  const auto colon = inside.find(':');
+  if (colon == inside.npos)
+    return 2;
+  name = inside.substr(0, colon);
+  const auto type = inside.substr(colon + 1);
+  return type == "int" ? 0 : type == "uint" ? 1 : type == "path" ? 3 : -1;
+}
+
 } // namespace
+
+// The walk of one request's segments down the tree, which visits no node twice.
+struct router::search {
+  const std::vector<std::string> &segments;
+  std::vector<std::string> values{};
+
+  // The first leaf, in order of preference, that `accept` takes; `values` are its parameters' then.
+  template <class Accept>
+  std::shared_ptr<const route> walk(const node &at, std::size_t next, Accept &accept) {
+    if (next == segments.size())
+      return at.leaf && accept(*at.leaf) ? at.leaf : nullptr;
+    const auto &segment = segments[next];
+    if (const auto it = at.literals.find(segment); it != at.literals.end())
+      if (auto found = walk(*it->second, next + 1, accept))
+        return found;
+    for (int kind = node::whole; kind < node::rest; ++kind) {
+      if (!at.parameters[kind] || !takes(kind, segment))
+        continue;
+      values.push_back(segment);
+      if (auto found = walk(*at.parameters[kind], next + 1, accept))
+        return found;
+      values.pop_back();
+    }
+    const auto &rest = at.parameters[node::rest];
+    if (!rest || !rest->leaf || !joinable(next))
+      return nullptr;
+    values.push_back(joined(next));
+    if (accept(*rest->leaf))
+      return rest->leaf;
+    values.pop_back();
+    return nullptr;
+  }
+
+private:
+  static bool takes(int kind, std::string_view segment) noexcept {
+    return kind == node::whole     ? parse_int(segment).has_value()
+           : kind == node::natural ? parse_uint(segment).has_value()
+                                   : !segment.empty();
+  }
+  bool joinable(std::size_t next) const noexcept {
+    return std::none_of(segments.begin() + static_cast<std::ptrdiff_t>(next), segments.end(),
+                        [](const auto &one) { return one.find('/') != one.npos; });
+  }
+  std::string joined(std::size_t next) const {
+    std::string text = segments[next];
+    for (auto i = next + 1; i < segments.size(); ++i)
+      text.append(1, '/').append(segments[i]);
+    return text;
+  }
+};
 
 router::router() : root_(std::make_unique<node>()) {}
 router::~router() = default;
@@ -59,38 +145,51 @@ router::~router() = default;
 void router::add(std::string_view pattern, session_handler h, route_options options) {
   if (!h)
     malformed(pattern, "has an empty handler");
-  auto &one = place(pattern, route_kind::session);
-  one.on_session = std::move(h);
-  one.options = std::move(options);
+  auto &leaf = place(pattern);
+  if (leaf.on_session)
+    malformed(pattern, "matches the same paths as \"" + leaf.pattern +
+                           "\", which is routed to a session already");
+  leaf.on_session = std::move(h);
+  leaf.options = std::move(options);
 }
 
-void router::add(std::string_view pattern, page_handler p) {
+void router::add(std::string_view pattern, std::string_view method, page_handler p) {
   if (!p)
     malformed(pattern, "has an empty handler");
-  place(pattern, route_kind::page).on_page = std::move(p);
+  auto &leaf = place(pattern);
+  if (page_for(leaf, method))
+    malformed(pattern, "matches the same paths as \"" + leaf.pattern + "\", which has a page for " +
+                           std::string(method) + " already");
+  leaf.pages.push_back({std::string(method), std::move(p)});
 }
 
-route &router::place(std::string_view pattern, route_kind kind) {
+route &router::place(std::string_view pattern) {
   if (pattern.empty() || pattern.front() != '/')
     malformed(pattern, "must begin with a slash");
   if (pattern.find_first_of("?#") != pattern.npos)
     malformed(pattern, "must be a path, without a query or a fragment");
 
+  constexpr int literal_step = -1;
   std::vector<std::string> names;
-  std::vector<std::pair<bool, std::string>> steps; // is it a parameter; the literal
+  std::vector<std::pair<int, std::string>> steps; // the kind of parameter; the literal
   const auto segments = split_path(pattern);
   for (std::size_t i = 0; i < segments.size(); ++i) {
     const auto segment = segments[i];
     if (segment.empty() && i + 1 < segments.size())
       malformed(pattern, "has an empty segment");
-    if (!segment.empty() && segment.front() == '{' && segment.back() == '}') {
-      const auto name = segment.substr(1, segment.size() - 2);
-      if (segment.size() < 2 || !is_name(name))
+    if (segment.size() >= 2 && segment.front() == '{' && segment.back() == '}') {
+      std::string_view name;
+      const int kind = parameter_kind(segment.substr(1, segment.size() - 2), name);
+      if (!is_name(name))
         malformed(pattern, "has a parameter whose name is not letters, digits and underscores");
+      if (kind < 0)
+        malformed(pattern, "has a parameter of an unknown type; there are int, uint and path");
+      if (kind == node::rest && i + 1 < segments.size())
+        malformed(pattern, "goes on after a parameter that takes the rest of the path");
       if (std::find(names.begin(), names.end(), name) != names.end())
         malformed(pattern, "names a parameter twice");
       names.emplace_back(name);
-      steps.emplace_back(true, std::string());
+      steps.emplace_back(kind, std::string());
       continue;
     }
     if (segment.find_first_of("{}") != segment.npos)
@@ -98,50 +197,51 @@ route &router::place(std::string_view pattern, route_kind kind) {
     auto literal = percent_decode(segment);
     if (!literal)
       malformed(pattern, "has a malformed percent escape");
-    steps.emplace_back(false, std::move(*literal));
+    steps.emplace_back(literal_step, std::move(*literal));
   }
 
   node *at = root_.get();
-  for (auto &[is_parameter, literal] : steps) {
-    auto &below = is_parameter ? at->parameter : at->literals[std::move(literal)];
+  for (auto &[kind, literal] : steps) {
+    auto &below = kind == literal_step ? at->literals[std::move(literal)] : at->parameters[kind];
     if (!below)
       below = std::make_unique<node>();
     at = below.get();
   }
-  if (at->leaf && serves(*at->leaf, kind))
-    malformed(pattern,
-              ("matches the same paths as \"" + at->leaf->pattern + "\", which is routed already")
-                  .c_str());
   if (!at->leaf) {
     at->leaf = std::make_shared<route>();
     at->leaf->pattern = pattern;
     at->leaf->names = std::move(names);
   } else if (at->leaf->names != names) {
-    malformed(pattern, ("names its parameters differently than \"" + at->leaf->pattern +
-                        "\", which matches the same paths")
-                           .c_str());
+    malformed(pattern, "names its parameters differently than \"" + at->leaf->pattern +
+                           "\", which matches the same paths");
   }
   return *at->leaf;
 }
 
-const router::node *router::descend(const node &at, const std::vector<std::string> &segments,
-                                    std::size_t next, route_kind kind,
-                                    std::vector<std::string> &values) {
-  if (next == segments.size())
-    return at.leaf && serves(*at.leaf, kind) ? &at : nullptr;
-  if (const auto it = at.literals.find(segments[next]); it != at.literals.end())
-    if (const auto *found = descend(*it->second, segments, next + 1, kind, values))
-      return found;
-  if (at.parameter && !segments[next].empty()) {
-    values.push_back(segments[next]);
-    if (const auto *found = descend(*at.parameter, segments, next + 1, kind, values))
-      return found;
-    values.pop_back();
-  }
-  return nullptr;
+void router::each_leaf(node &at, const std::function<void(route &)> &f) {
+  if (at.leaf)
+    f(*at.leaf);
+  for (auto &[text, below] : at.literals)
+    each_leaf(*below, f);
+  for (auto &below : at.parameters)
+    if (below)
+      each_leaf(*below, f);
 }
 
-route_match router::find(std::string_view path, route_kind kind) const {
+void router::absorb(std::string_view prefix, router &&other) {
+  if (prefix.ends_with('/'))
+    prefix.remove_suffix(1);
+  each_leaf(*other.root_, [&](route &r) {
+    const std::string pattern = std::string(prefix) + r.pattern;
+    if (r.on_session)
+      add(pattern, std::move(r.on_session), std::move(r.options));
+    for (auto &one : r.pages)
+      add(pattern, one.method, std::move(one.make));
+  });
+  other.root_ = std::make_unique<node>();
+}
+
+route_match router::find(std::string_view path, route_kind kind, std::string_view method) const {
   route_match match;
   if (path.empty() || path.front() != '/')
     return match;
@@ -154,16 +254,52 @@ route_match router::find(std::string_view path, route_kind kind) const {
     }
     segments.push_back(std::move(*decoded));
   }
-  if (const auto *found = descend(*root_, segments, 0, kind, match.values)) {
+
+  search down{segments};
+  auto serves = [&](const route &r) {
+    return kind == route_kind::session ? static_cast<bool>(r.on_session)
+                                       : page_or_head(r, method) != nullptr;
+  };
+  if (auto found = down.walk(*root_, 0, serves)) {
     match.what = route_match::verdict::found;
-    match.target = found->leaf;
+    match.values = std::move(down.values);
+    if (kind == route_kind::page)
+      match.page = page_or_head(*found, method);
+    match.target = std::move(found);
     return match;
   }
-  const auto other = kind == route_kind::session ? route_kind::page : route_kind::session;
-  if (const auto *found = descend(*root_, segments, 0, other, match.values)) {
+
+  // What else is there: everything that matches the path takes part.
+  bool pages = false, sessions = false;
+  std::vector<std::string> methods;
+  auto note = [&](const route &r) {
+    pages = pages || !r.pages.empty();
+    sessions = sessions || r.on_session;
+    for (const auto &one : r.pages)
+      if (std::find(methods.begin(), methods.end(), one.method) == methods.end())
+        methods.push_back(one.method);
+    return false;
+  };
+  down.walk(*root_, 0, note);
+  if (!pages && !sessions)
+    return match;
+  if (kind == route_kind::session) {
     match.what = route_match::verdict::other_kind;
-    match.target = found->leaf;
+    return match;
   }
+  const bool readable = method == "GET" || method == "HEAD";
+  match.what = method == "OPTIONS"                ? route_match::verdict::options
+               : sessions && (readable || !pages) ? route_match::verdict::other_kind
+                                                  : route_match::verdict::other_method;
+  const auto is_get = [](const auto &m) { return m == "GET"; };
+  if (std::any_of(methods.begin(), methods.end(), is_get))
+    match.allow = "GET, HEAD, ";
+  else if (sessions)
+    match.allow = "GET, ";
+  for (const auto &one : methods)
+    if (!is_get(one))
+      match.allow.append(one).append(", ");
+  match.allow.append("OPTIONS");
   return match;
 }
 
@@ -185,18 +321,28 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
   return out;
 }
 
+std::optional<std::int64_t> parse_int(std::string_view text) noexcept {
+  return whole_number<std::int64_t>(text);
+}
+
+std::optional<std::uint64_t> parse_uint(std::string_view text) noexcept {
+  return whole_number<std::uint64_t>(text);
+}
+
 target_parts split_target(std::string_view target) noexcept {
+  std::string_view authority;
   if (!target.empty() && target.front() != '/') {
     const auto scheme = target.find("://");
     if (scheme != target.npos) {
       target.remove_prefix(scheme + 3);
-      const auto authority = target.find_first_of("/?");
-      target = authority == target.npos ? std::string_view("/") : target.substr(authority);
+      const auto end = target.find_first_of("/?#");
+      authority = target.substr(0, end);
+      target = end == target.npos ? std::string_view("/") : target.substr(end);
     }
   }
   target = target.substr(0, target.find('#'));
   const auto mark = target.find('?');
-  target_parts parts{target.substr(0, mark), {}};
+  target_parts parts{target.substr(0, mark), {}, authority};
   if (mark != target.npos)
     parts.query = target.substr(mark + 1);
   if (parts.path.empty())

@@ -9,9 +9,10 @@ namespace chorus {
 
 namespace {
 
-void check_not_started(const detail::server_core &core) {
+detail::route_table &routes_of(const detail::server_core &core) {
   if (core.now() != detail::server_core::phase::idle)
     throw std::logic_error("chorus: add routes before the server starts");
+  return core.setup()->routes;
 }
 
 task<stop_report> stop_server(std::shared_ptr<detail::server_core> core,
@@ -40,13 +41,33 @@ server::server(runtime &rt, server_options options)
 server::~server() { core_->abandon(); }
 
 void server::route(std::string_view pattern, handler h, route_options options) {
-  check_not_started(*core_);
-  core_->setup()->routes.add(pattern, std::move(h), std::move(options));
+  routes_of(*core_).everywhere().add(pattern, std::move(h), std::move(options));
 }
 
 void server::get(std::string_view pattern, page p) {
-  check_not_started(*core_);
-  core_->setup()->routes.add(pattern, std::move(p));
+  routes_of(*core_).everywhere().add(pattern, "GET", std::move(p));
+}
+
+void server::post(std::string_view pattern, page p) {
+  routes_of(*core_).everywhere().add(pattern, "POST", std::move(p));
+}
+
+void server::put(std::string_view pattern, page p) {
+  routes_of(*core_).everywhere().add(pattern, "PUT", std::move(p));
+}
+
+void server::patch(std::string_view pattern, page p) {
+  routes_of(*core_).everywhere().add(pattern, "PATCH", std::move(p));
+}
+
+void server::del(std::string_view pattern, page p) {
+  routes_of(*core_).everywhere().add(pattern, "DELETE", std::move(p));
+}
+
+void server::mount(std::string_view prefix, routes &&part, const mount_options &options) {
+  auto &all = routes_of(*core_);
+  auto &into = options.host.empty() ? all.everywhere() : all.on(options.host);
+  into.absorb(prefix, std::move(part.table()));
 }
 
 task<result<>> server::start() {

@@ -15,6 +15,7 @@
 #include <chorus/server/response.hpp>
 #include <chorus/server/room.hpp>
 #include <chorus/server/room_options.hpp>
+#include <chorus/server/routes.hpp>
 #include <chorus/transport/tls_options.hpp>
 
 #include <chrono>
@@ -68,6 +69,12 @@ struct server_options {
   // Asked before every upgrade whose route has no hook of its own; see admission.hpp. Empty: all are
   // accepted.
   authorize_hook authorize{};
+  // Of a request for a page: beyond it 413. 0: no bodies.
+  std::size_t max_body_bytes = std::size_t{1} << 20;
+  std::chrono::milliseconds body_timeout{30'000}; // for all of a body; beyond it 408
+  // For each 64 KiB of an answer; a peer that takes less by then is cut off.
+  std::chrono::milliseconds send_timeout{60'000};
+  std::size_t max_requests = 1000; // on one connection, which then ends; 0 for no limit
 };
 
 struct server_stats {
@@ -95,8 +102,8 @@ struct stop_report {
 
 class server {
 public:
-  using handler = std::function<task<>(session, request)>;
-  using page = std::function<task<response>(request)>;
+  using handler = routes::handler;
+  using page = routes::page;
 
   // A heartbeat that would give up good peers (heartbeat_options) throws std::invalid_argument.
   server(runtime &rt, server_options options);
@@ -105,13 +112,16 @@ public:
   server(const server &) = delete;
   server &operator=(const server &) = delete;
 
-  // A handler takes session and request by value: they are its coroutine's own then.
-  // Sessions on paths that match: literal segments and {parameters}, one segment each; literal beats
-  // parameter. Before `start` only (std::logic_error). A malformed or repeated pattern throws
-  // std::invalid_argument.
+  // A handler takes session and request by value: they are its coroutine's own then. Patterns and
+  // methods are those of `routes`, and so is what is thrown. Before `start` only (std::logic_error).
   void route(std::string_view pattern, handler h, route_options options = {});
-  // Plain HTTP GET and HEAD on paths that match.
   void get(std::string_view pattern, page p);
+  void post(std::string_view pattern, page p);
+  void put(std::string_view pattern, page p);
+  void patch(std::string_view pattern, page p);
+  void del(std::string_view pattern, page p);
+  // All of `part`, behind `prefix`; "" or "/" for none.
+  void mount(std::string_view prefix, routes &&part, const mount_options &options = {});
 
   // Listens. Completes when connections are accepted; fails with listen_failed (address in use, no
   // permission, unknown address) or tls_bad_configuration.

@@ -41,6 +41,9 @@ result<> check(const server_options &options) {
   if (options.handshake_timeout <= milliseconds::zero())
     return failure(error::bad_option, stage::configure,
                    "server_options::handshake_timeout must be longer than zero.");
+  if (options.body_timeout <= milliseconds::zero() || options.send_timeout <= milliseconds::zero())
+    return failure(error::bad_option, stage::configure,
+                   "server_options::body_timeout and send_timeout must be longer than zero.");
   if (options.max_header_bytes < 256)
     return failure(
         error::bad_option, stage::configure,

@@ -7,7 +7,7 @@
 
 #include <chorus/server/hub.hpp>
 #include <chorus/server/request.hpp>
-#include <chorus/server/router.hpp>
+#include <chorus/server/route_table.hpp>
 #include <chorus/server/server.hpp>
 #include <chorus/session/setup.hpp>
 #include <chorus/transport/listener.hpp>
@@ -36,7 +36,7 @@ class server_shard;
 // What all shards of a server share; constant once it has started.
 struct server_setup {
   server_options options;
-  router routes;
+  route_table routes;
   std::shared_ptr<hub> rooms;
   std::shared_ptr<transport::tls_context> tls; // null: plain
   std::atomic<std::size_t> admitted{0};        // sessions that count against max_connections

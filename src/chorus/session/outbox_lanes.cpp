@@ -115,6 +115,7 @@ admission outbox::offer_latest(queued q, std::unique_ptr<message_extras> &extras
     queued_bytes_ -= list[old].total() - size;
     list[old] = std::move(q);
     has_expiry_ = has_expiry_ || expires;
+    note();
     return admission::accepted;
   }
   // One that grew may need the room of others; then it goes to the end.
@@ -129,6 +130,7 @@ admission outbox::offer_latest(queued q, std::unique_ptr<message_extras> &extras
   ++queued_messages_;
   has_expiry_ = has_expiry_ || expires;
   list.push_back(std::move(q));
+  note();
   return admission::accepted;
 }
 
