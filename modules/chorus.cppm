@@ -91,19 +91,22 @@ using chorus::connect_options;
 using chorus::header;
 
 // server
+using chorus::asset;
 using chorus::broadcast_options;
 using chorus::broadcast_report;
 using chorus::delivery;
 using chorus::exclusion;
+using chorus::file_options;
 using chorus::member_delivery;
 using chorus::member_filter;
+using chorus::mount_options;
 using chorus::over_limit;
 using chorus::publish_options;
-using chorus::mount_options;
 using chorus::request;
 using chorus::response;
 using chorus::room;
 using chorus::room_stats;
+using chorus::routes;
 using chorus::seat;
 using chorus::server;
 using chorus::server_options;

@@ -1,6 +1,7 @@
 #include <chorus/server/routes.hpp>
 
 #include <chorus/server/router.hpp>
+#include <chorus/server/static_files.hpp>
 
 #include <utility>
 
@@ -26,6 +27,15 @@ void routes::patch(std::string_view pattern, page p) {
   table_->add(pattern, "PATCH", std::move(p));
 }
 void routes::del(std::string_view pattern, page p) { table_->add(pattern, "DELETE", std::move(p)); }
+
+void routes::files(std::string_view prefix, const std::string &directory, file_options options) {
+  detail::add_files(*table_, prefix, directory, std::move(options));
+}
+
+void routes::assets(std::string_view prefix, const std::vector<asset> &assets,
+                    file_options options) {
+  detail::add_assets(*table_, prefix, assets, std::move(options));
+}
 
 void routes::mount(std::string_view prefix, routes &&part) {
   table_->absorb(prefix, std::move(*part.table_));

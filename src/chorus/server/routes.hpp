@@ -20,6 +20,7 @@
 
 #include <chorus/async/task.hpp>
 #include <chorus/server/admission.hpp>
+#include <chorus/server/file_options.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/session/session.hpp>
@@ -28,6 +29,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace chorus {
 
@@ -57,6 +59,15 @@ public:
   void put(std::string_view pattern, page p);
   void patch(std::string_view pattern, page p);
   void del(std::string_view pattern, page p); // DELETE
+
+  // The files below `directory`, on the paths below `prefix`: GET and HEAD, entity tags and dates with
+  // 304, one byte range (206, 416). Never anything outside: names of dots are not looked up, and a
+  // symbolic link that leaves the directory is not followed (before Linux 5.6 none is). A file is read
+  // in pieces of 64 KiB as fast as its peer takes them, on the connection's thread: for local disks. What
+  // is no regular file is not there (404). Throws std::invalid_argument when there is no such directory.
+  void files(std::string_view prefix, const std::string &directory, file_options options = {});
+  // The same from memory.
+  void assets(std::string_view prefix, const std::vector<asset> &assets, file_options options = {});
 
   // Takes over `part`, with each of its patterns behind `prefix`, a path that may have parameters, too.
   // The root of a part, "/", is then `prefix` with a final slash.

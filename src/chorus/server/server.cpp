@@ -2,6 +2,7 @@
 
 #include <chorus/async/remote.hpp>
 #include <chorus/server/server_core.hpp>
+#include <chorus/server/static_files.hpp>
 
 #include <stdexcept>
 
@@ -62,6 +63,15 @@ void server::patch(std::string_view pattern, page p) {
 
 void server::del(std::string_view pattern, page p) {
   routes_of(*core_).everywhere().add(pattern, "DELETE", std::move(p));
+}
+
+void server::files(std::string_view prefix, const std::string &directory, file_options options) {
+  detail::add_files(routes_of(*core_).everywhere(), prefix, directory, std::move(options));
+}
+
+void server::assets(std::string_view prefix, const std::vector<asset> &assets,
+                    file_options options) {
+  detail::add_assets(routes_of(*core_).everywhere(), prefix, assets, std::move(options));
 }
 
 void server::mount(std::string_view prefix, routes &&part, const mount_options &options) {

@@ -120,6 +120,8 @@ public:
   void put(std::string_view pattern, page p);
   void patch(std::string_view pattern, page p);
   void del(std::string_view pattern, page p);
+  void files(std::string_view prefix, const std::string &directory, file_options options = {});
+  void assets(std::string_view prefix, const std::vector<asset> &assets, file_options options = {});
   // All of `part`, behind `prefix`; "" or "/" for none.
   void mount(std::string_view prefix, routes &&part, const mount_options &options = {});
 
