@@ -2,6 +2,7 @@
 
 #include "log.hpp"
 #include "values.hpp"
+#include "web_routes.hpp"
 
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -16,12 +17,6 @@ namespace {
 
 using chorus::task;
 using namespace std::chrono_literals;
-
-constexpr std::string_view page_text =
-    "chorus serve\n"
-    "\n"
-    "/echo       WebSocket: every message comes back\n"
-    "/broadcast  WebSocket: every message goes to everyone here, its sender included\n";
 
 // All messages of one read at a time. A small one is copied into the outgoing buffer, a large one
 // goes back in the memory it came in; only a full queue waits.
@@ -45,8 +40,6 @@ task<> broadcast(chorus::room everyone, chorus::session s) {
   while (auto m = co_await s.receive())
     seat->publish(std::move(*m));
 }
-
-task<chorus::response> page(chorus::request) { co_return chorus::response(std::string(page_text)); }
 
 task<> serve(const serve_settings &settings, chorus::server &srv, status &outcome) {
   // Registered before the ready line: who waits for that line may signal at once.
@@ -78,8 +71,8 @@ task<> serve(const serve_settings &settings, chorus::server &srv, status &outcom
 } // namespace
 
 CLI::App *add_serve(CLI::App &app, serve_settings &s) {
-  auto *sub = app.add_subcommand("serve",
-                                 "Serve /echo, /broadcast and a page at / until SIGTERM or SIGINT");
+  auto *sub = app.add_subcommand(
+      "serve", "Serve /echo, /broadcast, a chat at / and /dashboard until SIGTERM or SIGINT");
   sub->add_option("--listen", s.listen, "Address: HOST:PORT (port 0: any free one) or unix:PATH")
       ->capture_default_str();
   add_number(*sub, "--threads", s.threads, 0U, 1024U,
@@ -125,7 +118,7 @@ status run_serve(const serve_settings &given) {
   srv.route("/broadcast", [&srv](chorus::session s, chorus::request) {
     return broadcast(srv.room("broadcast"), std::move(s));
   });
-  srv.get("/", page);
+  add_web_routes(srv);
 
   status outcome = status::ok;
   rt.run(serve(settings, srv, outcome));

@@ -71,7 +71,7 @@ class Serving(Contract):
                         answer += piece
                     self.assertEqual(answer.split()[1], status)
                     if path == "/":
-                        self.assertIn(b"/broadcast", answer)
+                        self.assertIn(b"<title>Chorus chat</title>", answer)
 
     def test_unknown_path_is_refused(self):
         with Serve() as server:

@@ -1,0 +1,357 @@
+#include "chat.hpp"
+
+#include "chat_text.hpp"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <deque>
+#include <random>
+
+namespace cli {
+
+namespace json = boost::json;
+using chorus::message;
+using chorus::task;
+using std::chrono::system_clock;
+
+namespace {
+
+struct person {
+  std::string id;
+  std::string name;
+};
+
+json::object envelope(std::string_view type) {
+  json::object o;
+  o["type"] = type;
+  o["timestamp"] = iso_time(system_clock::now());
+  return o;
+}
+
+json::object about(std::string_view type, const person &who) {
+  auto o = envelope(type);
+  o["user_id"] = who.id;
+  o["username"] = who.name;
+  return o;
+}
+
+message packed(const json::object &o) { return message(json::serialize(o)); }
+
+json::object error_of(std::string_view code, std::string_view sentence) {
+  auto o = envelope("error");
+  o["code"] = code;
+  o["message"] = sentence;
+  return o;
+}
+
+// Makes the ids of messages differ from those of any other run of the program.
+std::string fresh_prefix() {
+  std::random_device random;
+  char text[16];
+  std::snprintf(text, sizeof text, "%08x-", static_cast<unsigned>(random()));
+  return text;
+}
+
+} // namespace
+
+namespace detail {
+
+// What the chat knows of one room besides its connections: who is there, and what was said.
+class chat_room {
+public:
+  chat_room(std::string_view name, chorus::room live, const chat_options &options)
+      : name_(name), live_(std::move(live)), options_(options), prefix_(fresh_prefix()) {}
+
+  const std::string &name() const noexcept { return name_; }
+  chorus::room live() const noexcept { return live_; }
+
+  // True for the first connection of this user. The name of the latest connection counts.
+  bool add(const person &who) {
+    const std::lock_guard lock(guard_);
+    auto &at = users_[who.id];
+    at.name = who.name;
+    return ++at.connections == 1;
+  }
+  // True for the last connection.
+  bool remove(const person &who) {
+    const std::lock_guard lock(guard_);
+    const auto at = users_.find(who.id);
+    if (at == users_.end() || --at->second.connections > 0)
+      return false;
+    users_.erase(at);
+    return true;
+  }
+  std::size_t users() const {
+    const std::lock_guard lock(guard_);
+    return users_.size();
+  }
+  json::object joined(const person &who) const {
+    auto o = about("joined", who);
+    o["room"] = name_;
+    const std::lock_guard lock(guard_);
+    json::array all;
+    for (const auto &[id, at] : users_) {
+      if (all.size() == options_.users_listed)
+        break;
+      all.push_back({{"user_id", id}, {"username", at.name}});
+    }
+    o["users"] = std::move(all);
+    o["users_count"] = users_.size();
+    return o;
+  }
+
+  message say(json::object o) {
+    const std::lock_guard lock(guard_);
+    o["id"] = prefix_ + std::to_string(++said_);
+    auto m = packed(o);
+    history_.push_back(m);
+    history_bytes_ += m.size();
+    while (history_.size() > options_.history_messages || history_bytes_ > options_.history_bytes) {
+      history_bytes_ -= history_.front().size();
+      history_.pop_front();
+    }
+    return m;
+  }
+  std::vector<message> history() const {
+    const std::lock_guard lock(guard_);
+    return {history_.begin(), history_.end()};
+  }
+
+  // Of the owner's table, under its lock.
+  std::size_t visits = 0;
+  std::uint64_t idle_since = 0;
+
+private:
+  struct presence {
+    std::string name;
+    std::size_t connections = 0;
+  };
+
+  const std::string name_;
+  const chorus::room live_;
+  const chat_options options_;
+  const std::string prefix_;
+  mutable std::mutex guard_;
+  std::map<std::string, presence, std::less<>> users_;
+  std::deque<message> history_;
+  std::size_t history_bytes_ = 0;
+  std::uint64_t said_ = 0;
+};
+
+} // namespace detail
+
+// One connection's stay. Whatever ends it, the others are told once and the table is right.
+class chat_visit {
+public:
+  chat_visit(chat &owner, std::shared_ptr<detail::chat_room> room) noexcept
+      : owner_(owner), room_(std::move(room)) {}
+  chat_visit(const chat_visit &) = delete;
+  chat_visit &operator=(const chat_visit &) = delete;
+  ~chat_visit() {
+    try {
+      seat_.leave();
+      if (here_ && room_->remove(who_))
+        room_->live().publish(packed(about("user_left", who_)));
+    } catch (...) {
+      // Out of memory: the others will see who is there when they join again.
+    }
+    owner_.left(room_);
+  }
+
+  void take(chorus::seat seat) noexcept { seat_ = std::move(seat); }
+  void arrive(person who, chorus::session_id self) {
+    who_ = std::move(who);
+    here_ = true;
+    if (room_->add(who_))
+      seat_.publish(packed(about("user_joined", who_)), {.except = self});
+  }
+  // Takes one message of the peer and returns the answer for it alone, if there is one.
+  json::object hear(const message &m, const chat_options &options, chorus::session_id self);
+
+private:
+  json::object say(const json::object &o, const chat_options &options);
+
+  chat &owner_;
+  std::shared_ptr<detail::chat_room> room_;
+  chorus::seat seat_;
+  person who_;
+  bool here_ = false;
+};
+
+namespace {
+
+std::string_view text_of(const json::object &o, std::string_view name) noexcept {
+  const auto *v = o.if_contains(name);
+  return v && v->is_string() ? std::string_view(v->get_string()) : std::string_view{};
+}
+
+} // namespace
+
+json::object chat_visit::hear(const message &m, const chat_options &options,
+                              chorus::session_id self) {
+  if (m.size() > options.max_text)
+    return error_of("too_long", "A message to the chat has at most " +
+                                    std::to_string(options.max_text) + " bytes of JSON.");
+  if (!m.is_text())
+    return error_of("bad_json", "The chat takes text messages, not binary ones.");
+  const auto parsed = chorus::to_json(m);
+  if (!parsed)
+    return error_of("bad_json", "This is " + parsed.error().message() + ".");
+  if (!parsed->is_object())
+    return error_of("bad_json", "A message to the chat is a JSON object.");
+  const auto &o = parsed->get_object();
+  const auto type = text_of(o, "type");
+  if (type == "message")
+    return say(o, options);
+  if (type == "typing") {
+    auto out = about("typing", who_);
+    const auto *on = o.if_contains("is_typing");
+    out["is_typing"] = !(on && on->is_bool() && !on->get_bool());
+    using namespace std::chrono_literals;
+    seat_.publish(packed(out), {.except = self, .time_to_live = 3s});
+    return {};
+  }
+  if (type == "ping") {
+    auto out = envelope("pong");
+    if (const auto *id = o.if_contains("id");
+        id && (id->is_number() || (id->is_string() && id->get_string().size() <= options.max_ref)))
+      out["id"] = *id;
+    return out;
+  }
+  if (type.empty())
+    return error_of("bad_type", "A message to the chat names its type: message, typing or ping.");
+  return error_of("bad_type",
+                  "The chat does not know this type; it takes message, typing and ping.");
+}
+
+json::object chat_visit::say(const json::object &o, const chat_options &options) {
+  const auto ref = text_of(o, "ref");
+  const auto refuse = [&](std::string_view code, const std::string &sentence) {
+    auto e = error_of(code, sentence);
+    if (!ref.empty() && ref.size() <= options.max_ref)
+      e["ref"] = ref;
+    return e;
+  };
+  const auto text = text_of(o, "message");
+  if (is_blank(text))
+    return refuse("no_message", "There is nothing in the member `message`; it is the text to say.");
+  if (const auto length = characters(text); !length || *length > options.max_message)
+    return refuse("too_long", "The text has more than " + std::to_string(options.max_message) +
+                                  " characters; send it in parts.");
+  if (ref.size() > options.max_ref)
+    return error_of("too_long",
+                    "A `ref` has at most " + std::to_string(options.max_ref) + " bytes.");
+  auto out = about("message", who_);
+  out["room"] = room_->name();
+  out["message"] = text;
+  if (!ref.empty())
+    out["ref"] = ref;
+  seat_.publish(room_->say(std::move(out)));
+  return {};
+}
+
+chat::chat(chorus::server &srv, chat_options options) : server_(srv), options_(options) {}
+chat::~chat() = default;
+
+std::shared_ptr<detail::chat_room> chat::enter(const std::string &name) {
+  const std::lock_guard lock(guard_);
+  auto &at = rooms_[name];
+  if (!at)
+    at = std::make_shared<detail::chat_room>(name, server_.room("chat/" + name), options_);
+  ++at->visits;
+  return at;
+}
+
+void chat::left(const std::shared_ptr<detail::chat_room> &room) {
+  const std::lock_guard lock(guard_);
+  if (--room->visits > 0)
+    return;
+  room->idle_since = ++departures_;
+  std::size_t idle = 0;
+  auto oldest = rooms_.end();
+  for (auto at = rooms_.begin(); at != rooms_.end(); ++at) {
+    if (at->second->visits > 0)
+      continue;
+    ++idle;
+    if (oldest == rooms_.end() || at->second->idle_since < oldest->second->idle_since)
+      oldest = at;
+  }
+  if (idle > options_.idle_rooms)
+    rooms_.erase(oldest);
+}
+
+std::vector<chat_room_summary> chat::rooms(std::size_t limit) const {
+  std::vector<chat_room_summary> all;
+  {
+    const std::lock_guard lock(guard_);
+    for (const auto &[name, room] : rooms_)
+      if (room->visits > 0)
+        all.push_back({name, room->users(), room->live().stats()});
+  }
+  const auto middle = all.begin() + static_cast<std::ptrdiff_t>(std::min(limit, all.size()));
+  std::partial_sort(all.begin(), middle, all.end(), [](const auto &a, const auto &b) {
+    return a.users != b.users ? a.users > b.users : a.name < b.name;
+  });
+  all.erase(middle, all.end());
+  return all;
+}
+
+namespace {
+
+// Why this visitor can't be let in; empty when nothing speaks against it.
+std::string complaint(std::string_view room, std::string_view id, std::string_view name,
+                      const chat_options &options) {
+  if (room.empty() || room.size() > options.max_room || !is_word(room, "._-"))
+    return "A room's name is 1 to " + std::to_string(options.max_room) +
+           " letters, digits, '.', '_' and '-'.";
+  if (id.empty() || id.size() > options.max_user_id || !is_word(id, "._-@:"))
+    return "The query needs a user_id of 1 to " + std::to_string(options.max_user_id) +
+           " letters, digits, '.', '_', '-', '@' and ':'.";
+  const auto length = characters(name);
+  if (!length || is_blank(name) || *length > options.max_username || has_control(name))
+    return "The query needs a username of 1 to " + std::to_string(options.max_username) +
+           " characters.";
+  return {};
+}
+
+} // namespace
+
+task<> chat::serve(chorus::session s, chorus::request r) {
+  const std::string room_name(r.param("room"));
+  person who{std::string(r.query_param("user_id")), std::string(r.query_param("username"))};
+  r = {};
+  if (const auto why = complaint(room_name, who.id, who.name, options_); !why.empty()) {
+    auto told = packed(error_of("refused", why));
+    co_await s.send(std::move(told));
+    co_await s.close(chorus::close_code::policy_violation, why);
+    co_return;
+  }
+
+  const auto room = enter(room_name);
+  chat_visit visit(*this, room);
+  auto seat = co_await room->live().join(s);
+  if (!seat)
+    co_return;
+  visit.take(std::move(*seat));
+  for (auto &m : room->history()) {
+    const auto sent = co_await s.send(std::move(m));
+    if (!sent && !s.is_open())
+      co_return;
+  }
+  visit.arrive(who, s.id());
+  auto welcome = packed(room->joined(who));
+  co_await s.send(std::move(welcome));
+  while (auto m = co_await s.receive()) {
+    const auto answer = visit.hear(*m, options_, s.id());
+    if (answer.empty())
+      continue;
+    auto text = packed(answer);
+    co_await s.send(std::move(text));
+  }
+}
+
+} // namespace cli

@@ -1,0 +1,79 @@
+#pragma once
+// The chat of `chorus serve`, as a service that any server can mount: JSON messages over WebSocket, as
+// docs/chat.md specifies them.
+//
+//   auto chat = std::make_shared<cli::chat>(srv);
+//   srv.route("/ws/chat/{room}", [chat](chorus::session s, chorus::request r) {
+//     return chat->serve(std::move(s), std::move(r));
+//   });
+//
+// Every verb may be called on any thread. What peers can make grow is bounded by chat_options and by
+// the server's own limits on connections.
+
+#include <chorus/chorus.hpp>
+#include <chorus/json.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cli {
+
+struct chat_options {
+  std::size_t max_message = 4000;         // characters (Unicode code points)
+  std::size_t max_text = 64 * 1024;       // bytes of one JSON message from a peer
+  std::size_t max_user_id = 64;           // bytes
+  std::size_t max_username = 40;          // characters
+  std::size_t max_room = 64;              // bytes of a room's name
+  std::size_t max_ref = 64;               // bytes of a sender's own reference to a message
+  std::size_t history_messages = 100;     // kept in each room for who comes later
+  std::size_t history_bytes = 256 * 1024; // the same in bytes of JSON
+  std::size_t idle_rooms = 64;            // rooms without users whose history is still kept
+  std::size_t users_listed = 500;         // of a room, in `joined`
+};
+
+struct chat_room_summary {
+  std::string name;
+  std::size_t users = 0;
+  chorus::room_stats stats{};
+};
+
+namespace detail {
+class chat_room;
+}
+
+class chat {
+public:
+  // The server must outlive every handler that runs `serve`.
+  explicit chat(chorus::server &srv, chat_options options = {});
+  ~chat();
+  chat(const chat &) = delete;
+  chat &operator=(const chat &) = delete;
+
+  // One connection's whole talk; the room is the route's parameter `room`, who it is the query's
+  // `user_id` and `username`. Completes when the peer has gone. A peer that can't be let in is told
+  // why by an `error` and closed with 1008: a browser's script sees neither status nor body of a
+  // refused upgrade. This object must live as long as the coroutine runs.
+  chorus::task<> serve(chorus::session s, chorus::request r);
+
+  // Rooms with users, by name; at most `limit`, those with the most users first.
+  std::vector<chat_room_summary> rooms(std::size_t limit = 100) const;
+
+private:
+  std::shared_ptr<detail::chat_room> enter(const std::string &name);
+  void left(const std::shared_ptr<detail::chat_room> &room);
+  friend class chat_visit;
+
+  chorus::server &server_;
+  const chat_options options_;
+  mutable std::mutex guard_;
+  std::map<std::string, std::shared_ptr<detail::chat_room>, std::less<>> rooms_;
+  std::uint64_t departures_ = 0;
+};
+
+} // namespace cli
