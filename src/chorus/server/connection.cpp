@@ -5,6 +5,7 @@
 #include <chorus/server/authorize.hpp>
 #include <chorus/server/pages.hpp>
 #include <chorus/server/request_data.hpp>
+#include <chorus/server/resume_peer.hpp>
 #include <chorus/server/server_shard.hpp>
 #include <chorus/server/upgrade.hpp>
 #include <chorus/transport/tls.hpp>
@@ -220,9 +221,16 @@ task<> visitor::upgrade(http_head head) {
 
   session_setup made;
   made.options = {owner_.setup(), &setup_.options.session};
-  made.subprotocol = admitted.subprotocol().empty()
+  const auto &wanted = admitted.subprotocol();
+  made.subprotocol = wanted.empty()
                          ? choose_subprotocol(setup_.options.subprotocols, check.subprotocols)
-                         : std::string_view(admitted.subprotocol());
+                         : std::string_view(wanted);
+  if (setup_.options.resume && (wanted.empty() || wanted == protocol::resume_subprotocol) &&
+      std::find(check.subprotocols.begin(), check.subprotocols.end(),
+                protocol::resume_subprotocol) != check.subprotocols.end()) {
+    made.subprotocol = protocol::resume_subprotocol;
+    made.envelope = std::make_unique<resume_peer>(setup_.rooms->resume());
+  }
   std::string extensions;
   if (made.options->compression.enabled)
     made.compression =

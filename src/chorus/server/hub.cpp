@@ -5,10 +5,14 @@
 namespace chorus::detail {
 
 hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
-         make_room_options options)
+         make_room_options options, hub_limits limits)
     : runtime_(std::move(runtime)),
       complaints_(std::make_shared<const room_complaints>(std::move(complaints))),
-      options_(std::move(options)) {}
+      options_(std::move(options)) {
+  around_.budget = std::make_shared<history_budget>(limits.history_bytes, limits.lingering_rooms);
+  around_.resume = std::make_shared<resume_setup>();
+  around_.resume->hello_wait = limits.hello_wait;
+}
 
 room hub::get(std::string_view name) {
   const std::string key(name);
@@ -26,7 +30,9 @@ room hub::get(std::string_view name) {
   auto &entry = rooms_[key];
   auto core = entry.lock();
   if (!core) {
-    core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_, options);
+    core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_, options,
+                                       around_);
+    core->settle_in();
     entry = core;
   }
   return room(std::move(core));
@@ -55,7 +61,7 @@ room hub::everyone() {
   std::lock_guard lock(mutex_);
   if (!everyone_)
     everyone_ = std::make_shared<room_core>(std::string(), *runtime_, weak_from_this(), complaints_,
-                                            room_options());
+                                            room_options(), around_);
   return room(everyone_);
 }
 
@@ -65,7 +71,16 @@ void hub::admit(const session &s) {
     part->add(s.core()->shared_from_this());
 }
 
-void hub::close() noexcept { closed_.store(true, std::memory_order_relaxed); }
+void hub::close() noexcept {
+  closed_.store(true, std::memory_order_relaxed);
+  std::lock_guard lock(mutex_);
+  for (const auto &[name, weak] : rooms_)
+    if (const auto found = weak.lock(); found && found->log())
+      found->home()->post([weak] {
+        if (const auto core = weak.lock())
+          core->log()->let_go();
+      });
+}
 
 std::size_t hub::size() const noexcept {
   std::lock_guard lock(mutex_);

@@ -2,6 +2,7 @@
 // The rooms of one server.
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/server/room_core.hpp>
 #include <chorus/server/room_options.hpp>
 #include <chorus/server/room_part.hpp>
 
@@ -13,12 +14,18 @@
 
 namespace chorus::detail {
 
+struct hub_limits {
+  std::size_t history_bytes = std::size_t{256} << 20;
+  std::size_t lingering_rooms = 10'000;
+  std::chrono::milliseconds hello_wait{10'000};
+};
+
 class hub : public std::enable_shared_from_this<hub> {
 public:
   // `complaints`, if not empty, is told of what user code throws in rooms: on the shard where it
   // happened, and it must not throw itself. What no member is to blame for comes with an empty session.
   explicit hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints = {},
-               make_room_options options = {});
+               make_room_options options = {}, hub_limits limits = {});
 
   // From any thread.
   room get(std::string_view name);
@@ -27,6 +34,8 @@ public:
   void close() noexcept;
   bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }
   std::size_t size() const noexcept; // rooms
+  const std::shared_ptr<resume_setup> &resume() const noexcept { return around_.resume; }
+  history_budget &budget() const noexcept { return *around_.budget; }
 
   // A fresh session becomes a member of `everyone()` until it ends. On the session's shard, before its
   // handler runs.
@@ -40,6 +49,7 @@ private:
   std::shared_ptr<runtime_core> runtime_;
   std::shared_ptr<const room_complaints> complaints_;
   const make_room_options options_;
+  room_surroundings around_;
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;
   std::shared_ptr<room_core> everyone_;

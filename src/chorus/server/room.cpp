@@ -31,9 +31,10 @@ std::vector<session_id> ids_of(const exclusion &except) {
   return ids;
 }
 
-std::shared_ptr<const publish_terms> owned(const publish_options &options) {
+std::shared_ptr<const publish_terms> owned(const room_core &core, const publish_options &options) {
   publish_terms terms;
   terms.except = ids_of(options.except);
+  terms.except_clients = core.clients_of(terms.except);
   terms.only = options.only;
   terms.key = options.key;
   terms.time_to_live = options.time_to_live;
@@ -42,9 +43,11 @@ std::shared_ptr<const publish_terms> owned(const publish_options &options) {
   return std::make_shared<const publish_terms>(std::move(terms));
 }
 
-std::shared_ptr<const publish_terms> owned(const broadcast_options &options) {
+std::shared_ptr<const publish_terms> owned(const room_core &core,
+                                           const broadcast_options &options) {
   publish_terms terms;
   terms.except = ids_of(options.except);
+  terms.except_clients = core.clients_of(terms.except);
   terms.only = options.only;
   terms.time_to_live = options.time_to_live;
   if (terms.plain())
@@ -73,8 +76,48 @@ task<broadcast_report> broadcast_from_anywhere(std::shared_ptr<room_core> core, 
   co_return std::move(*report);
 }
 
+// Waits for the hello of a peer under the resume protocol, or for the end of its session.
+task<result<>> greeted(std::shared_ptr<detail::session_core> core, detail::resume_peer &peer) {
+  struct listed {
+    explicit listed(detail::ring<detail::parked *> &l) : list(l) { list.push_back(&sleeper); }
+    ~listed() {
+      for (std::size_t i = 0; i < list.size(); ++i)
+        if (list[i] == &sleeper) {
+          list.erase(i);
+          return;
+        }
+    }
+    detail::ring<detail::parked *> &list;
+    detail::parked sleeper;
+  };
+  while (!peer.greeted() && core->state() != session_state::closed) {
+    core->flush_before_wait();
+    if (peer.greeted() || core->state() == session_state::closed)
+      break;
+    listed here(peer.awaiting());
+    co_await here.sleeper.park();
+    if (co_await detail::was_cancelled())
+      co_return failure(error::cancelled);
+  }
+  co_return result<>();
+}
+
+// Of one that is cancelled nothing remains but what is on its way.
+struct waited_for {
+  explicit waited_for(std::shared_ptr<detail::arrival> a) : one(std::move(a)) {
+    one->core->home().enroll(*one);
+  }
+  ~waited_for() {
+    one->core->home().leave(*one);
+    one->abandoned = !one->settled;
+  }
+  waited_for(const waited_for &) = delete;
+  waited_for &operator=(const waited_for &) = delete;
+  std::shared_ptr<detail::arrival> one;
+};
+
 // On the session's shard.
-task<result<seat>> join_here(std::shared_ptr<room_core> core, session s) {
+task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, join_options options) {
   if (core->closed())
     co_return failure(error::room_closed, stage::open, "the server is stopping");
   if (!s.core()->can_send())
@@ -83,15 +126,52 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s) {
   if (!part)
     co_return failure(error::bad_option, stage::configure,
                       "the session lives in another runtime than the room's server");
-  part->add(s.core()->shared_from_this());
+  auto *const peer = detail::peer_of(*s.core());
+  if (!peer && !core->log()) {
+    part->add(s.core()->shared_from_this());
+    co_return seat(std::make_shared<detail::membership>(core, part, s.id()));
+  }
+  auto a = std::make_shared<detail::arrival>();
+  a->core = s.core()->shared_from_this();
+  a->part = part;
+  a->newcomer = options.history;
+  if (peer) {
+    if (!core->nameable())
+      co_return failure(
+          error::bad_option, stage::configure,
+          "a room whose name is no UTF-8 or longer than 700 bytes can't be joined under "
+          "the resume protocol");
+    auto waiting = greeted(a->core, *peer);
+    const auto hello = co_await std::move(waiting);
+    if (hello.has_error())
+      co_return hello.error();
+    if (!s.core()->can_send())
+      co_return s.core()->why_not_sending();
+    a->client = peer->client();
+    a->position = peer->take_position(core->name());
+  }
+  waited_for way(a);
+  core->arrive(a);
+  while (!a->settled && !s.core()->home().stopped()) {
+    co_await a->sleeper.park();
+    if (a->settled)
+      break;
+    if (co_await detail::was_cancelled())
+      co_return failure(error::cancelled);
+  }
+  if (!a->settled)
+    co_return failure(error::room_closed, stage::open, "the server has stopped");
+  if (a->refused.code())
+    co_return a->refused;
   co_return seat(std::make_shared<detail::membership>(core, part, s.id()));
 }
 
-task<result<seat>> join_from_anywhere(std::shared_ptr<room_core> core, session s) {
+task<result<seat>> join_from_anywhere(std::shared_ptr<room_core> core, session s,
+                                      join_options options) {
   if (!core || !s)
     co_return failure(error::not_open, stage::none, "this handle names no room or no session");
   auto home = s.core()->home_ptr();
-  auto work = join_here(std::move(core), std::move(s));
+  auto work = join_here(std::move(core), std::move(s), options);
   if (home->here())
     co_return co_await std::move(work);
   co_return co_await detail::on_shard<result<seat>>(std::move(home), std::move(work));
@@ -124,18 +204,18 @@ const std::string &room::name() const noexcept {
   return core_ ? core_->name() : none;
 }
 
-task<result<seat>> room::join(session s, join_options) {
-  return join_from_anywhere(core_, std::move(s));
+task<result<seat>> room::join(session s, join_options options) {
+  return join_from_anywhere(core_, std::move(s), options);
 }
 
 void room::publish(message m, publish_options options) {
   if (core_)
-    core_->publish(std::move(m), owned(options));
+    core_->publish(std::move(m), owned(*core_, options));
 }
 
 task<broadcast_report> room::broadcast(message m, broadcast_options options) {
-  return broadcast_from_anywhere(core_, std::move(m), owned(options), options.deadline,
-                                 options.list_delivered);
+  return broadcast_from_anywhere(core_, std::move(m), core_ ? owned(*core_, options) : nullptr,
+                                 options.deadline, options.list_delivered);
 }
 
 std::size_t room::size() const noexcept {
@@ -157,6 +237,7 @@ room_stats room::stats() const noexcept {
   s.expired = c.expired.load(std::memory_order_relaxed);
   s.filter_failures = c.filter_failures.load(std::memory_order_relaxed);
   s.refused = c.refused.load(std::memory_order_relaxed);
+  s.resume = c.resume.values();
   return s;
 }
 

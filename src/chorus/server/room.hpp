@@ -130,6 +130,18 @@ struct broadcast_report {
   std::size_t total() const noexcept { return delivered + dropped + failed + pending; }
 };
 
+// Of members under the resume protocol (docs/protocol.md).
+struct resume_stats {
+  // They named a position, and got all that was published after it …
+  std::uint64_t recovered = 0;
+  // … or were told why not.
+  std::uint64_t lost_epoch = 0;
+  std::uint64_t lost_trimmed = 0;
+  std::uint64_t lost_ahead = 0;
+  std::uint64_t lost_no_history = 0;
+  std::uint64_t acks = 0; // acknowledgements received
+};
+
 struct room_stats {
   std::size_t members = 0;
   std::uint64_t published = 0;  // messages, broadcasts included
@@ -140,6 +152,7 @@ struct room_stats {
   // Times an `only` filter threw; each left one member out of one message.
   std::uint64_t filter_failures = 0;
   std::uint64_t refused = 0; // messages that nobody got: more than room_transit_bytes on their way
+  resume_stats resume{};
 };
 
 class seat;

@@ -1,5 +1,6 @@
 #include <chorus/server/room_core.hpp>
 
+#include <chorus/protocol/utf8.hpp>
 #include <chorus/server/hub.hpp>
 
 #include <algorithm>
@@ -9,12 +10,45 @@ namespace chorus::detail {
 
 room_core::room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
                      const std::shared_ptr<const room_complaints> &complaints,
-                     const room_options &options)
+                     const room_options &options, const room_surroundings &around)
     : name_(std::move(name)), options_(options), owner_(std::move(owner)),
       counters_(std::make_shared<room_counters>()) {
   for (const auto &s : runtime.shards)
     parts_.push_back(std::make_shared<room_part>(s, counters_, complaints));
   home_ = runtime.shards[std::hash<std::string>()(name_) % runtime.shards.size()];
+  resume_ = around.resume;
+  counters_->all_rooms = resume_;
+  // The longest header is a joined's: its other members take up to 250 bytes.
+  constexpr std::size_t longest_head = protocol::max_server_header - 250;
+  if (name_.empty())
+    counters_->resume_head = protocol::plain_msg_header; // everyone's
+  else if (protocol::is_valid_utf8(std::as_bytes(std::span(name_))))
+    counters_->resume_head = protocol::write_msg_header(name_);
+  if (counters_->resume_head.size() > longest_head)
+    counters_->resume_head.clear();
+  if (options_.keeps_history() && around.budget)
+    log_ = std::make_unique<room_log>(*this, options_, around.budget);
+}
+
+void room_core::settle_in() {
+  if (log_)
+    counters_->emptied = [home = home_, weak = weak_from_this()] {
+      home->post([weak] {
+        if (const auto self = weak.lock())
+          self->log_->emptied();
+      });
+    };
+}
+
+bool room_core::has_anybody() const noexcept {
+  // In this order: who was expected is a member before it is no longer expected.
+  const bool coming = std::any_of(parts_.begin(), parts_.end(),
+                                  [](const auto &part) { return part->expected() != 0; });
+  return coming || counters_->members.load() != 0;
+}
+
+std::vector<std::string> room_core::clients_of(const std::vector<session_id> &ids) const {
+  return log_ && resume_ ? resume_->clients.of(ids) : std::vector<std::string>();
 }
 
 room_core::~room_core() {
@@ -43,7 +77,7 @@ constexpr std::size_t transit_overhead = 512;
 
 departure room_core::depart(const message &m, const publish_terms *terms) {
   const auto has_members_elsewhere = [this](const auto &part) {
-    return part->home() != home_ && part->size() != 0;
+    return part->home() != home_ && part->wanted();
   };
   if (home_->here() && std::none_of(parts_.begin(), parts_.end(), has_members_elsewhere))
     return {};
@@ -78,12 +112,45 @@ void room_core::publish(message m, std::shared_ptr<const publish_terms> terms) {
 void room_core::hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
                          const std::shared_ptr<const departure::load> &weight) {
   counters_->published.fetch_add(1, std::memory_order_relaxed);
+  const auto k = log_ ? keep(m, terms.get()) : nullptr;
   for (const auto &part : parts_) {
     if (part->home() == home_)
-      part->publish(m, terms, nullptr);
-    else if (part->size() != 0)
-      part->home()->post([part, m, terms, weight] { part->publish(m, terms, nullptr); });
+      part->publish(m, terms, nullptr, k);
+    else if (part->wanted())
+      part->home()->post([part, m, terms, weight, k] { part->publish(m, terms, nullptr, k); });
   }
+}
+
+// Null for what is not for everybody, or not for long.
+kept room_core::keep(const message &m, const publish_terms *terms) {
+  if (terms && (terms->only || terms->time_to_live.count() != 0))
+    return nullptr;
+  history_budget::victims gone;
+  auto k = log_->messages().append(m, terms ? terms->except_clients : std::vector<std::string>(),
+                                   home_->now(), gone);
+  log_->published(std::move(gone));
+  return k;
+}
+
+void room_core::arrive(const std::shared_ptr<arrival> &a) {
+  a->part->expect();
+  if (!log_) {
+    a->part->enter(*a, nullptr, name_);
+    return;
+  }
+  if (!home_->run([self = shared_from_this(), a] { self->answer(a); }))
+    a->settle(failure(error::room_closed, stage::open, "the server has stopped"));
+}
+
+void room_core::answer(const std::shared_ptr<arrival> &a) {
+  log_->arriving();
+  auto past = log_->messages().for_client(a->position ? &*a->position : nullptr, a->client,
+                                          a->newcomer, home_->now());
+  a->part->home()->run([self = shared_from_this(), a, past = std::move(past)] {
+    a->part->enter(*a, &past, self->name_);
+    if (!self->has_anybody())
+      self->home_->run([self] { self->log_->emptied(); });
+  });
 }
 
 namespace {
@@ -129,14 +196,16 @@ task<result<broadcast_report>> room_core::broadcast(message m,
     counters_->published.fetch_add(1, std::memory_order_relaxed);
   auto whole = std::make_shared<gather>(home_, parts_.size());
   inquiry open(home_, whole);
+  const auto k = log_ && !way.refused ? keep(m, terms.get()) : nullptr;
   for (const auto &part : parts_) {
     auto collected = std::make_shared<gather_part>(whole, list_delivered);
     open.add(part, collected);
     if (way.refused)
       part->home()->run([part, terms, collected] { part->refuse(terms.get(), *collected); });
     else
-      part->home()->run(
-          [part, m, terms, collected, weight = way.weight] { part->publish(m, terms, collected); });
+      part->home()->run([part, m, terms, collected, k, weight = way.weight] {
+        part->publish(m, terms, collected, k);
+      });
   }
   m = message(); // others carry it now, and its weight
   way.weight.reset();
@@ -162,7 +231,7 @@ void membership::leave() noexcept {
   if (left_.exchange(true))
     return;
   // The room stays until its part has let the member go.
-  part_->home()->run([room = room_, part = part_, id = id_] { part->remove(id); });
+  part_->home()->run([room = room_, part = part_, id = id_] { part->remove(id, room->name()); });
 }
 
 } // namespace chorus::detail

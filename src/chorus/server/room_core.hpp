@@ -3,6 +3,7 @@
 // have members, so that every member sees the same order.
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/server/room_log.hpp>
 #include <chorus/server/room_options.hpp>
 #include <chorus/server/room_part.hpp>
 
@@ -38,10 +39,17 @@ public:
   bool refused = false;
 };
 
+// What the rooms of a server share.
+struct room_surroundings {
+  std::shared_ptr<history_budget> budget;
+  std::shared_ptr<resume_setup> resume;
+};
+
 class room_core : public std::enable_shared_from_this<room_core> {
 public:
   room_core(std::string name, const runtime_core &runtime, std::weak_ptr<hub> owner,
-            const std::shared_ptr<const room_complaints> &complaints, const room_options &options);
+            const std::shared_ptr<const room_complaints> &complaints, const room_options &options,
+            const room_surroundings &around);
   ~room_core();
 
   const std::string &name() const noexcept { return name_; }
@@ -52,17 +60,32 @@ public:
   room_counters &counters() const noexcept { return *counters_; }
   bool closed() const noexcept;
   const room_options &options() const noexcept { return options_; }
+  // Once, when it is owned.
+  void settle_in();
+  // Null: no history. Its own belongs to the home shard.
+  room_log *log() const noexcept { return log_.get(); }
+  // Members, or somebody on the way.
+  bool has_anybody() const noexcept;
+  // Empty unless the room keeps history: which clients those are.
+  std::vector<std::string> clients_of(const std::vector<session_id> &ids) const;
+  // Whether it can be named to a peer under the resume protocol.
+  bool nameable() const noexcept { return !counters_->resume_head.empty(); }
 
   // From any thread.
   void publish(message m, std::shared_ptr<const publish_terms> terms);
   // From any thread, before `broadcast`; counts what it refuses.
   departure depart(const message &m, const publish_terms *terms);
+  // On the shard of its member: takes `a` to the home shard and back; it is settled when the member is
+  // in, perhaps at once.
+  void arrive(const std::shared_ptr<arrival> &a);
   // On the home shard.
   task<result<broadcast_report>> broadcast(message m, std::shared_ptr<const publish_terms> terms,
                                            std::chrono::milliseconds deadline, bool list_delivered,
                                            departure way);
 
 private:
+  void answer(const std::shared_ptr<arrival> &a);
+  kept keep(const message &m, const publish_terms *terms);
   void hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
                 const std::shared_ptr<const departure::load> &weight);
 
@@ -72,6 +95,8 @@ private:
   std::shared_ptr<room_counters> counters_;
   std::vector<std::shared_ptr<room_part>> parts_;
   std::shared_ptr<shard> home_;
+  std::shared_ptr<resume_setup> resume_;
+  std::unique_ptr<room_log> log_;
 };
 
 // What a seat holds; leaving is idempotent.

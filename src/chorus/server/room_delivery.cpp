@@ -79,6 +79,18 @@ void room_part::settle(const run &r, std::size_t index, session_id id,
     r.extras[index].outcomes->on_outcome(id, outcome);
 }
 
+// As the member's encoder takes it.
+message room_part::copy_of(const session_core &core, const run &r, std::size_t index) const {
+  const auto &f = r.frames[index];
+  const std::span<const std::byte> payload(r.bytes.data() + f.payload, f.end - f.payload);
+  const message plain(f.kind, r.bytes.storage(), payload);
+  if (!core.envelope())
+    return plain;
+  if (r.any_kept && r.keeps[index])
+    return r.keeps[index]->enveloped();
+  return with_head(counters_->resume_head, plain);
+}
+
 // The run in the wire format of `core`'s connection, encoded when its first such member comes.
 const room_part::encoded_run *room_part::encode_for(session_core &core, run &r) {
   const auto &format = core.out().wire().format();
@@ -91,8 +103,15 @@ const room_part::encoded_run *room_part::encode_for(session_core &core, run &r) 
   for (const auto &f : r.frames) {
     const std::span<const std::byte> payload(r.bytes.data() + f.payload, f.end - f.payload);
     const auto before = bytes.size();
-    if (format.how != wire_format::kind::lines ||
-        protocol::check_framed(framing::lines, payload) == protocol::violation::none)
+    if (format.enveloped) {
+      const auto index = fresh.ends.size();
+      const auto *k = r.any_kept ? r.keeps[index].get() : nullptr;
+      if (k && !format.compressed)
+        bytes.append(k->wire());
+      else
+        core.out().encode(bytes, f.kind, copy_of(core, r, index).bytes());
+    } else if (format.how != wire_format::kind::lines ||
+               protocol::check_framed(framing::lines, payload) == protocol::violation::none)
       core.out().encode(bytes, f.kind, payload);
     if (bytes.size() == before)
       ++fresh.gaps;
@@ -236,9 +255,12 @@ void room_part::skip(session_core &core, const run &r, std::size_t index) noexce
 
 void room_part::deliver_single(session_core &core, run &r, std::size_t index,
                                const encoded_run *encoded) {
+  if (r.any_kept && r.keeps[index] && core.envelope()) {
+    deliver_kept(core, r, index, encoded);
+    return;
+  }
   const auto &f = r.frames[index];
   auto &out = core.out();
-  const message_kind kind = f.kind;
   const std::span<const std::byte> payload(r.bytes.data() + f.payload, f.end - f.payload);
   std::span<const std::byte> wire;
   const bool shareable = out.wire().format().shareable();
@@ -265,7 +287,7 @@ void room_part::deliver_single(session_core &core, run &r, std::size_t index,
   if (waiting_.empty() || !has_waiting(core))
     taken = shareable
                 ? out.offer_encoded(encoded ? encoded->storage : r.bytes.storage(), wire, extras)
-                : out.offer(message(kind, r.bytes.storage(), payload), extras);
+                : out.offer(copy_of(core, r, index), extras);
   // The policy may have dropped others to make room for this one.
   counters_->dropped.fetch_add(out.messages_dropped - expired_here - dropped_before,
                                std::memory_order_relaxed);
@@ -273,7 +295,9 @@ void room_part::deliver_single(session_core &core, run &r, std::size_t index,
     count_delivered(1);
   } else if (taken == admission::must_wait && may_wait) {
     auto w = std::make_unique<waiting_copy>(shared_from_this());
-    w->copy = message(kind, payload.data(), payload.size());
+    const auto shared = copy_of(core, r, index);
+    w->wrapped = true;
+    w->copy = message(shared.kind(), shared.bytes().data(), shared.size());
     w->content = &w->copy;
     w->extras = std::move(extras);
     w->core = core.shared_from_this();
@@ -284,6 +308,41 @@ void room_part::deliver_single(session_core &core, run &r, std::size_t index,
     counters_->evicted.fetch_add(1, std::memory_order_relaxed);
     core.evict();
   }
+}
+
+// A message with an offset, for a member that may count on it: queued, or the end of the session, which
+// the client takes up again where it was.
+void room_part::deliver_kept(session_core &core, const run &r, std::size_t index,
+                             const encoded_run *encoded) {
+  auto &out = core.out();
+  const auto &k = *r.keeps[index];
+  auto &peer = *peer_of(core);
+  if (!peer.fits(k.size)) {
+    if (out.blocked())
+      out.expire(home_->now());
+    else
+      core.flush_before_wait();
+  }
+  if (!core.can_send()) {
+    settle(r, index, core.id(), write_outcome::failed);
+    return;
+  }
+  if (!peer.fits(k.size) || has_waiting(core)) {
+    settle(r, index, core.id(), write_outcome::failed);
+    counters_->evicted.fetch_add(1, std::memory_order_relaxed);
+    core.evict();
+    return;
+  }
+  auto extras = extras_for(r, index, core.id());
+  if (!encoded) {
+    out.pin(k.enveloped(), std::move(extras));
+  } else {
+    const auto begin = index == 0 ? 0 : encoded->ends[index - 1];
+    out.pin_encoded(encoded->storage,
+                    {encoded->storage.data() + begin, encoded->ends[index] - begin},
+                    std::move(extras));
+  }
+  count_delivered(1);
 }
 
 bool room_part::has_waiting(const session_core &core) const noexcept {

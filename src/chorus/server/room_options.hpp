@@ -15,7 +15,7 @@ struct room_options {
   std::size_t history_messages = 0;
   std::chrono::milliseconds history_age{0};
   // Bytes that the history may take, with its overhead; the oldest go first. A single message that is
-  // larger is delivered, but not kept.
+  // larger is delivered, and then nothing is kept.
   std::size_t history_bytes = std::size_t{4} << 20;
   // How long a room that keeps history stays after its last member has left and its last message was
   // published, so that who reconnects finds what it missed. Zero: it vanishes like any other room.

@@ -27,10 +27,10 @@ void room_part::add(const std::shared_ptr<session_core> &core) {
   members_.push_back({core.get(), core->id(), next_number_, 1});
   core->join(shared_from_this());
   count_.fetch_add(1, std::memory_order_relaxed);
-  counters_->members.fetch_add(1, std::memory_order_relaxed);
+  counters_->members.fetch_add(1);
 }
 
-void room_part::remove(session_id id) noexcept {
+void room_part::remove(session_id id, const std::string &room) noexcept {
   const auto found = index_.find(id);
   if (found == index_.end() || --members_[found->second].seats != 0)
     return;
@@ -41,6 +41,8 @@ void room_part::remove(session_id id) noexcept {
   if (index_.find(id) == index_.end())
     return;
   core->part(*this);
+  if (auto *peer = peer_of(*core))
+    peer->leaving(room);
   on_member_gone(*core);
 }
 
@@ -55,7 +57,8 @@ void room_part::on_member_gone(session_core &core) noexcept {
         settle(pending_, i, core.id(), write_outcome::failed);
   index_.erase(found);
   count_.fetch_sub(1, std::memory_order_relaxed);
-  counters_->members.fetch_sub(1, std::memory_order_relaxed);
+  if (counters_->members.fetch_sub(1) == 1 && counters_->emptied)
+    counters_->emptied();
   members_[at].core = nullptr;
   if (delivering_) {
     gone_while_delivering_ = true;
@@ -135,7 +138,7 @@ void room_part::refuse(const publish_terms *terms, gather_part &outcomes) {
 }
 
 void room_part::publish(const message &m, std::shared_ptr<const publish_terms> terms,
-                        std::shared_ptr<gather_part> outcomes) {
+                        std::shared_ptr<gather_part> outcomes, kept k) {
   const bool special = terms || outcomes;
   if (outcomes) {
     expect_members(terms.get(), *outcomes);
@@ -172,7 +175,13 @@ void room_part::publish(const message &m, std::shared_ptr<const publish_terms> t
     pending_.any_special = true;
     pending_.extras.resize(pending_.frames.size());
   }
+  if (k && !pending_.any_kept) {
+    pending_.any_kept = true;
+    pending_.keeps.resize(pending_.frames.size());
+  }
   pending_.frames.push_back(f);
+  if (pending_.any_kept)
+    pending_.keeps.push_back(std::move(k));
   if (pending_.any_special) {
     auto &x = pending_.extras.emplace_back();
     x.sink = x.outcomes = outcomes;
@@ -256,6 +265,10 @@ void room_part::catch_up(session_core &core) noexcept {
   if (copy.any_special)
     copy.extras.assign(pending_.extras.begin() + static_cast<std::ptrdiff_t>(from),
                        pending_.extras.end());
+  copy.any_kept = pending_.any_kept;
+  if (copy.any_kept)
+    copy.keeps.assign(pending_.keeps.begin() + static_cast<std::ptrdiff_t>(from),
+                      pending_.keeps.end());
   delivering_ = true;
   deliver(core, copy, 0);
   delivering_ = false;

@@ -5,7 +5,9 @@
 // with nothing of its own waiting gets the whole run with one write. A member that joined in between,
 // is excepted from some of it, or has output waiting gets its frames as references instead.
 
+#include <chorus/server/arrival.hpp>
 #include <chorus/server/gather.hpp>
+#include <chorus/server/resume_peer.hpp>
 #include <chorus/server/room.hpp>
 #include <chorus/session/session_core.hpp>
 
@@ -30,6 +32,11 @@ struct room_counters {
   std::atomic<std::uint64_t> refused{0};
   std::atomic<std::size_t> members{0};
   std::atomic<std::size_t> in_transit{0}; // bytes, against room_transit_bytes
+  resume_counters resume;
+  // These don't change once the room is made.
+  std::shared_ptr<resume_setup> all_rooms; // null: nobody here is under the resume protocol
+  std::string resume_head;                 // of a message that is not kept
+  std::function<void()> emptied;           // told when the last member has left; on its shard
 };
 
 // Where what user code throws in a room is told; empty: nowhere.
@@ -38,6 +45,7 @@ using room_complaints = std::function<void(std::string_view what, const session 
 // Options of a publish or broadcast, owned. Most publishes have none (null).
 struct publish_terms {
   std::vector<session_id> except;
+  std::vector<std::string> except_clients; // those of them that are under the resume protocol
   member_filter only;
   std::string key;
   std::chrono::milliseconds time_to_live{0};
@@ -63,10 +71,16 @@ public:
 
   // On the shard.
   void add(const std::shared_ptr<session_core> &member);
-  void remove(session_id member) noexcept;
+  void remove(session_id member, const std::string &room = {}) noexcept;
   std::vector<session_id> ids() const;
   void publish(const message &m, std::shared_ptr<const publish_terms> terms,
-               std::shared_ptr<gather_part> outcomes);
+               std::shared_ptr<gather_part> outcomes, kept k = nullptr);
+  // A member may be on its way here: what is published meanwhile is for it.
+  void expect() noexcept { expected_.fetch_add(1); }
+  std::size_t expected() const noexcept { return expected_.load(); }
+  bool wanted() const noexcept { return size() != 0 || expected() != 0; }
+  // Who was expected becomes a member, and gets what it has missed; `a` is settled.
+  void enter(arrival &a, const history::answer *past, const std::string &room);
   // A broadcast that nobody gets.
   void refuse(const publish_terms *terms, gather_part &outcomes);
   // The deadline of a broadcast: copies of it that wait for room are given up.
@@ -114,7 +128,9 @@ private:
     std::vector<frame> frames;
     std::vector<specials> extras; // as long as frames, or empty
     std::vector<encoded_run> others;
+    std::vector<kept> keeps; // as long as frames, or empty; null: not kept
     bool any_special = false;
+    bool any_kept = false;
     bool empty() const noexcept { return frames.empty(); }
   };
 
@@ -132,6 +148,12 @@ private:
                    const encoded_run *encoded) noexcept;
   void deliver_single(session_core &core, run &r, std::size_t index, const encoded_run *encoded);
   const encoded_run *encode_for(session_core &core, run &r);
+  void deliver_kept(session_core &core, const run &r, std::size_t index,
+                    const encoded_run *encoded);
+  message copy_of(const session_core &core, const run &r, std::size_t index) const;
+  void welcome(session_core &core, resume_peer &peer, const arrival &a, const history::answer *past,
+               const std::string &room);
+  void send_past(session_core &core, const history::answer &past);
   // For copies of a message with a time to live: counts those dropped for their age and passes all
   // on to `outcomes`, if there are any.
   std::shared_ptr<delivery_sink> sink_of_age(time_point expires,
@@ -152,6 +174,7 @@ private:
   std::vector<member> members_;
   std::unordered_map<session_id, std::uint32_t> index_;
   std::atomic<std::size_t> count_{0};
+  std::atomic<std::size_t> expected_{0};
   std::uint64_t next_number_ = 0;
   run pending_;
   std::shared_ptr<room_part> keep_; // while a flush is due

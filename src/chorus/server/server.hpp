@@ -75,6 +75,13 @@ struct server_options {
   // For each 64 KiB of an answer; a peer that takes less by then is cut off.
   std::chrono::milliseconds send_timeout{60'000};
   std::size_t max_requests = 1000; // on one connection, which then ends; 0 for no limit
+  // Peers that offer the subprotocol chorus.v1 (docs/protocol.md) get it: handlers see no difference,
+  // and what is published to a room with history reaches them across a reconnect.
+  bool resume = true;
+  // Bounds over all rooms: bytes of history, and rooms that stay without members. Beyond either the
+  // rooms that have been empty longest forget theirs first. 0 for no limit.
+  std::size_t max_history_bytes = std::size_t{256} << 20;
+  std::size_t max_lingering_rooms = 10'000;
 };
 
 struct server_stats {
@@ -93,6 +100,7 @@ struct server_stats {
   std::size_t handlers = 0;    // running now
   std::size_t handshakes = 0;  // connections that are no sessions now
   std::uint64_t refused_unauthorised = 0; // by an authorisation hook, closing answers included
+  resume_stats resume{};
 };
 
 struct stop_report {

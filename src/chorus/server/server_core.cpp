@@ -71,7 +71,9 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
         if (const auto s = setup.lock())
           s->report(what, member ? &member : nullptr);
       },
-      setup_->options.rooms);
+      setup_->options.rooms,
+      hub_limits{setup_->options.max_history_bytes, setup_->options.max_lingering_rooms,
+                 setup_->options.handshake_timeout});
   for (const auto &s : runtime_->shards)
     shards_.push_back(server_shard::make(s, setup_));
 }
@@ -100,6 +102,7 @@ server_stats server_core::stats() const {
   for (const auto &s : shards_)
     s->add_to(sum);
   sum.handshakes = setup_->handshakes.load(std::memory_order_relaxed);
+  sum.resume = setup_->rooms->resume()->counters.values();
   return sum;
 }
 

@@ -96,6 +96,12 @@ public:
             (options_->queue_messages == 0 || queued_messages_ < options_->queue_messages));
   }
 
+  // The bound holds with so much more in the queue, exactly.
+  bool leaves_room_for(std::size_t bytes, std::size_t messages) const noexcept {
+    return queued_bytes_ + bytes <= options_->queue_bytes &&
+           (options_->queue_messages == 0 ||
+            queued_messages_ + messages <= options_->queue_messages);
+  }
   // The same with so much more than the bound.
   bool fits(std::size_t size, std::size_t more_bytes, std::size_t more_messages) const noexcept {
     return queued_bytes_ == 0 || (queued_bytes_ + size <= options_->queue_bytes + more_bytes &&

@@ -1,0 +1,86 @@
+// How a member comes into a part of a room: what it is told, and what it gets of the past.
+
+#include <chorus/server/room_part.hpp>
+
+#include <utility>
+
+namespace chorus::detail {
+
+void room_part::enter(arrival &a, const history::answer *past, const std::string &room) {
+  auto &core = *a.core;
+  if (a.abandoned || !core.can_send()) {
+    expected_.fetch_sub(1);
+    if (!a.abandoned)
+      a.settle(core.why_not_sending());
+    return;
+  }
+  const bool fresh = !index_.contains(core.id());
+  add(a.core);
+  expected_.fetch_sub(1);
+  if (fresh) {
+    if (auto *peer = peer_of(core))
+      welcome(core, *peer, a, past, room);
+    else if (past)
+      send_past(core, *past);
+  }
+  a.settle();
+}
+
+// Nothing of it may be dropped, and it may be more than the queue takes: its bytes are the room's own,
+// or come compressed once.
+void room_part::welcome(session_core &core, resume_peer &peer, const arrival &a,
+                        const history::answer *past, const std::string &room) {
+  peer.tell_left();
+  protocol::joined_header h{room};
+  if (past) {
+    h.epoch = *past->epoch;
+    h.offset = past->offset;
+    h.recovered = past->recovered;
+    h.missed = past->messages.size();
+    h.why = past->why;
+  } else if (a.position) {
+    h.recovered = false;
+    h.why = protocol::resume_gap::no_history;
+  }
+  if (h.recovered) {
+    counters_->resume.count(h.why);
+    counters_->all_rooms->counters.count(h.why);
+  }
+  auto &out = core.out();
+  out.pin(message(protocol::write_joined(h)));
+  if (past) {
+    const auto &format = out.wire().format();
+    const bool as_it_is = !format.compressed && format.shareable();
+    for (const auto &k : past->messages) {
+      if (as_it_is)
+        out.pin_encoded(k->frame, k->wire());
+      else
+        out.pin(k->enveloped());
+    }
+    count_delivered(past->messages.size());
+  }
+  peer.allow_what_is_queued();
+  peer.entered(room, counters_);
+  core.touch();
+  if (!out.blocked())
+    home_->flush_later(core);
+}
+
+// As many of the last as the queue has room for now.
+void room_part::send_past(session_core &core, const history::answer &past) {
+  const auto &all = past.messages;
+  std::size_t bytes = 0;
+  auto first = all.size();
+  for (std::size_t count = 0; first != 0; --first, ++count) {
+    bytes += all[first - 1]->content.size() + protocol::max_header_size;
+    if (!core.out().leaves_room_for(bytes, count + 1))
+      break;
+  }
+  for (; first != all.size() && core.can_send(); ++first) {
+    std::unique_ptr<message_extras> none;
+    if (core.submit(all[first]->content, none) == admission::accepted)
+      count_delivered(1);
+  }
+}
+
+} // namespace chorus::detail
