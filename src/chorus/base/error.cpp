@@ -85,6 +85,8 @@ public:
       return "the room is closed";
     case error::limit_reached:
       return "a limit was reached";
+    case error::join_refused:
+      return "the room does not take this member; its join hook refused";
     }
     return "unknown chorus error " + std::to_string(value);
   }
@@ -142,7 +144,7 @@ public:
     case condition::timeout:
       return is_timeout(e);
     case condition::refused:
-      return e == error::connect_failed || e == error::upgrade_refused;
+      return e == error::connect_failed || e == error::upgrade_refused || e == error::join_refused;
     case condition::tls:
       return is_tls(e) || e == error::tls_timeout;
     case condition::fatal:

@@ -56,6 +56,7 @@ enum class error {
   listen_failed,
   room_closed,
   limit_reached, // a connection or membership limit
+  join_refused,  // a hook of the server or of the room said no
 };
 
 // What a program usually decides on.

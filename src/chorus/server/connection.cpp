@@ -398,6 +398,9 @@ void visitor::open_session(http_head head, route_match match, std::string remote
   live->permit = std::move(permit);
   made.observer = live.get();
   made.terms = make_terms(admitted_as);
+  auto target = match.target;
+  auto r = make_request(std::move(head), std::move(match), std::move(remote), admitted_as.who());
+  made.origin = r.core();
   auto s = make_session(std::move(made));
   owner_.begin_session(live, s);
   if (owner_.stopping() || !admitted) {
@@ -408,9 +411,7 @@ void visitor::open_session(http_head head, route_match match, std::string remote
     s.start_close(admitted_as.code(), admitted_as.reason());
     return;
   }
-  setup_.rooms->admit(s);
-  auto target = match.target;
-  auto r = make_request(std::move(head), std::move(match), std::move(remote), admitted_as.who());
+  live->user_seat = setup_.rooms->admit(s);
   owner_.begin_handler(live, std::move(target), std::move(r));
 }
 

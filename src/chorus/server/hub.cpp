@@ -65,10 +65,36 @@ room hub::everyone() {
   return room(everyone_);
 }
 
-void hub::admit(const session &s) {
+room hub::user(std::string_view name) {
+  const std::string key(name);
+  std::lock_guard lock(mutex_);
+  auto &entry = users_[key];
+  auto core = entry.lock();
+  if (!core) {
+    core =
+        std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_, room_options());
+    entry = core;
+  }
+  return room(std::move(core));
+}
+
+room hub::known_user(std::string_view name) {
+  std::lock_guard lock(mutex_);
+  const auto found = users_.find(std::string(name));
+  return found == users_.end() ? room() : room(found->second.lock());
+}
+
+std::shared_ptr<membership> hub::admit(const session &s) {
   const auto all = everyone();
   if (const auto part = all.core()->part_on(s.core()->home()))
     part->add(s.core()->shared_from_this());
+  const auto name = s.user();
+  if (name.empty() || !s.core()->can_send())
+    return nullptr;
+  const auto own = user(name);
+  const auto part = own.core()->part_on(s.core()->home());
+  part->add(s.core()->shared_from_this());
+  return std::make_shared<membership>(own.core(), part, s.id());
 }
 
 void hub::close() noexcept {
@@ -89,9 +115,11 @@ std::size_t hub::size() const noexcept {
 
 void hub::forget(const std::string &name, const room_core *) noexcept {
   std::lock_guard lock(mutex_);
-  const auto found = rooms_.find(name);
-  if (found != rooms_.end() && found->second.expired()) // not one made anew meanwhile
-    rooms_.erase(found);
+  for (auto *list : {&rooms_, &users_}) {
+    const auto found = list->find(name);
+    if (found != list->end() && found->second.expired()) // not one made anew meanwhile
+      list->erase(found);
+  }
 }
 
 } // namespace chorus::detail

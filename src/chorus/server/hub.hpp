@@ -37,9 +37,20 @@ public:
   const std::shared_ptr<resume_setup> &resume() const noexcept { return around_.resume; }
   history_budget &budget() const noexcept { return *around_.budget; }
 
-  // A fresh session becomes a member of `everyone()` until it ends. On the session's shard, before its
+  // The connections of a user: an implicit room that exists as long as they or handles do.
+  room user(std::string_view name);
+  room known_user(std::string_view name); // an empty handle when there is none
+
+  // A fresh session becomes a member of `everyone()` until it ends, and of its user's room if it has a
+  // user: then that membership is returned, to be held as long. On the session's shard, before its
   // handler runs.
-  void admit(const session &s);
+  std::shared_ptr<membership> admit(const session &s);
+
+  // Before rooms are asked for: a hook for all of them.
+  void set_on_join(join_hook hook) {
+    on_join_ = std::make_shared<const join_hook>(std::move(hook));
+  }
+  const std::shared_ptr<const join_hook> &on_join() const noexcept { return on_join_; }
 
 private:
   friend class room_core;
@@ -52,7 +63,9 @@ private:
   room_surroundings around_;
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;
+  std::unordered_map<std::string, std::weak_ptr<room_core>> users_;
   std::shared_ptr<room_core> everyone_;
+  std::shared_ptr<const join_hook> on_join_;
   std::atomic<bool> closed_{false};
 };
 

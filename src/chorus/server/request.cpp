@@ -1,4 +1,6 @@
+#include <chorus/server/member.hpp>
 #include <chorus/server/request_data.hpp>
+#include <chorus/session/session_core.hpp>
 
 #include <algorithm>
 
@@ -146,6 +148,16 @@ std::vector<std::pair<std::string_view, std::string_view>> request::headers() co
 
 std::string_view request::remote_address() const noexcept {
   return data_ ? std::string_view(data_->remote) : std::string_view();
+}
+
+request request_of(const session &s) {
+  if (!s)
+    return {};
+  return request(std::static_pointer_cast<const detail::request_data>(s.core()->origin()));
+}
+
+std::string_view member::header(std::string_view name) const {
+  return request_of(*session_).header(name); // the session holds it
 }
 
 } // namespace chorus

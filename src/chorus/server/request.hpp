@@ -13,6 +13,8 @@
 
 namespace chorus {
 
+class session;
+
 namespace detail {
 struct request_data;
 }
@@ -65,11 +67,16 @@ public:
     return static_cast<const T *>(attached(typeid(T)));
   }
 
+  const std::shared_ptr<const detail::request_data> &core() const noexcept { return data_; }
+
 private:
   const void *attached(const std::type_info &wanted) const noexcept;
   [[noreturn]] void complain_about_data(const std::type_info &wanted) const;
 
   std::shared_ptr<const detail::request_data> data_;
 };
+
+// The request that began a server's session; an empty one for any other. From any thread.
+request request_of(const session &s);
 
 } // namespace chorus

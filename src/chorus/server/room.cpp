@@ -1,7 +1,9 @@
 #include <chorus/server/room.hpp>
 
 #include <chorus/async/remote.hpp>
+#include <chorus/server/presence_core.hpp>
 #include <chorus/server/room_core.hpp>
+#include <chorus/server/room_join.hpp>
 
 namespace chorus {
 
@@ -31,13 +33,22 @@ std::vector<session_id> ids_of(const exclusion &except) {
   return ids;
 }
 
-std::shared_ptr<const publish_terms> owned(const room_core &core, const publish_options &options) {
+template <class Options> publish_terms terms_of(const room_core &core, const Options &options) {
   publish_terms terms;
   terms.except = ids_of(options.except);
   terms.except_clients = core.clients_of(terms.except);
   terms.only = options.only;
+  terms.except_user = options.except_user;
+  const auto &otherwise = core.options();
+  terms.time_to_live =
+      options.time_to_live.count() != 0 ? options.time_to_live : otherwise.time_to_live;
+  terms.how = options.lane.value_or(otherwise.lane);
+  return terms;
+}
+
+std::shared_ptr<const publish_terms> owned(const room_core &core, const publish_options &options) {
+  auto terms = terms_of(core, options);
   terms.key = options.key;
-  terms.time_to_live = options.time_to_live;
   if (terms.plain())
     return nullptr;
   return std::make_shared<const publish_terms>(std::move(terms));
@@ -45,11 +56,7 @@ std::shared_ptr<const publish_terms> owned(const room_core &core, const publish_
 
 std::shared_ptr<const publish_terms> owned(const room_core &core,
                                            const broadcast_options &options) {
-  publish_terms terms;
-  terms.except = ids_of(options.except);
-  terms.except_clients = core.clients_of(terms.except);
-  terms.only = options.only;
-  terms.time_to_live = options.time_to_live;
+  auto terms = terms_of(core, options);
   if (terms.plain())
     return nullptr;
   return std::make_shared<const publish_terms>(std::move(terms));
@@ -117,7 +124,14 @@ struct waited_for {
 };
 
 // On the session's shard.
-task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, join_options options) {
+task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, std::size_t newcomer,
+                             detail::member_info info) {
+  if (s.core()->can_send()) {
+    auto asking = detail::ask_to_join(core, s, info);
+    auto allowed = co_await std::move(asking);
+    if (allowed.has_error())
+      co_return allowed.error();
+  }
   if (core->closed())
     co_return failure(error::room_closed, stage::open, "the server is stopping");
   if (!s.core()->can_send())
@@ -129,12 +143,13 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, join_op
   auto *const peer = detail::peer_of(*s.core());
   if (!peer && !core->log()) {
     part->add(s.core()->shared_from_this());
+    part->introduce(core, s.id(), std::move(info));
     co_return seat(std::make_shared<detail::membership>(core, part, s.id()));
   }
   auto a = std::make_shared<detail::arrival>();
   a->core = s.core()->shared_from_this();
   a->part = part;
-  a->newcomer = options.history;
+  a->newcomer = newcomer;
   if (peer) {
     if (!core->nameable())
       co_return failure(
@@ -163,15 +178,18 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, join_op
     co_return failure(error::room_closed, stage::open, "the server has stopped");
   if (a->refused.code())
     co_return a->refused;
+  part->introduce(core, s.id(), std::move(info));
   co_return seat(std::make_shared<detail::membership>(core, part, s.id()));
 }
 
 task<result<seat>> join_from_anywhere(std::shared_ptr<room_core> core, session s,
-                                      join_options options) {
+                                      std::size_t newcomer, result<detail::member_info> info) {
   if (!core || !s)
     co_return failure(error::not_open, stage::none, "this handle names no room or no session");
+  if (info.has_error())
+    co_return info.error();
   auto home = s.core()->home_ptr();
-  auto work = join_here(std::move(core), std::move(s), options);
+  auto work = join_here(std::move(core), std::move(s), newcomer, std::move(*info));
   if (home->here())
     co_return co_await std::move(work);
   co_return co_await detail::on_shard<result<seat>>(std::move(home), std::move(work));
@@ -197,6 +215,43 @@ task<std::vector<session_id>> ids_of_room(std::shared_ptr<room_core> core) {
   co_return all;
 }
 
+task<result<std::vector<member_entry>>> entries_of_part(std::shared_ptr<detail::room_part> part) {
+  co_return part->entries();
+}
+
+task<std::vector<member_entry>> entries_of_room(std::shared_ptr<room_core> core) {
+  std::vector<member_entry> all;
+  if (!core)
+    co_return all;
+  for (const auto &part : core->parts()) {
+    if (part->size() == 0)
+      continue;
+    auto work = entries_of_part(part);
+    auto entries =
+        co_await detail::on_shard<result<std::vector<member_entry>>>(part->home(), std::move(work));
+    if (entries.has_value())
+      for (auto &one : *entries)
+        all.push_back(std::move(one));
+  }
+  co_return all;
+}
+
+task<result<std::vector<presence_entry>>> presence_here(std::shared_ptr<room_core> core) {
+  co_return core->presence()->list();
+}
+
+task<std::vector<presence_entry>> presence_of_room(std::shared_ptr<room_core> core) {
+  std::vector<presence_entry> all;
+  if (!core || !core->presence())
+    co_return all;
+  auto work = presence_here(core);
+  auto list =
+      co_await detail::on_shard<result<std::vector<presence_entry>>>(core->home(), std::move(work));
+  if (list.has_value())
+    all = std::move(*list);
+  co_return all;
+}
+
 } // namespace
 
 const std::string &room::name() const noexcept {
@@ -205,7 +260,10 @@ const std::string &room::name() const noexcept {
 }
 
 task<result<seat>> room::join(session s, join_options options) {
-  return join_from_anywhere(core_, std::move(s), options);
+  result<detail::member_info> info = detail::member_info();
+  if (core_ && s)
+    info = detail::info_of(*core_, s, options);
+  return join_from_anywhere(core_, std::move(s), options.history, std::move(info));
 }
 
 void room::publish(message m, publish_options options) {
@@ -223,6 +281,10 @@ std::size_t room::size() const noexcept {
 }
 
 task<std::vector<session_id>> room::members() const { return ids_of_room(core_); }
+
+task<std::vector<member_entry>> room::member_list() const { return entries_of_room(core_); }
+
+task<std::vector<presence_entry>> room::presence() const { return presence_of_room(core_); }
 
 room_stats room::stats() const noexcept {
   room_stats s;
@@ -260,6 +322,12 @@ chorus::room seat::room() const {
 void seat::leave() noexcept {
   if (const auto m = std::move(membership_))
     m->leave();
+}
+
+result<> seat::update(std::string_view data) {
+  if (!membership_)
+    return failure(error::not_open, stage::none, "this seat has been left");
+  return membership_->update(data);
 }
 
 void seat::publish(message m, publish_options options) { room().publish(std::move(m), options); }

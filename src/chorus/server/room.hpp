@@ -8,14 +8,14 @@
 
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
+#include <chorus/server/member.hpp>
+#include <chorus/server/presence.hpp>
 #include <chorus/session/session.hpp>
 
 #include <chrono>
 #include <cstdint>
-#include <cstring>
 #include <memory>
-#include <new>
-#include <span>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -27,48 +27,6 @@ class room_core;
 class membership;
 } // namespace detail
 
-// Who is left out: a session, an id, or a list of ids (copied when the verb is called).
-class exclusion {
-public:
-  exclusion() noexcept = default;
-  exclusion(const session &s) noexcept : one_(s.id()) {}
-  exclusion(session_id id) noexcept : one_(id) {}
-  exclusion(std::span<const session_id> ids) noexcept : many_(ids) {}
-  exclusion(const std::vector<session_id> &ids) noexcept : many_(ids) {}
-
-  session_id one() const noexcept { return one_; }
-  std::span<const session_id> many() const noexcept { return many_; }
-
-private:
-  session_id one_ = 0;
-  std::span<const session_id> many_;
-};
-
-// Who is meant: a predicate over members, run on each member's shard, usually once per member and
-// message. Stored in place, so what it captures must be trivially copyable and at most 32 bytes (ids,
-// pointers, views that outlive it). One that throws leaves that member out; it is counted in
-// room_stats and told to the server's `on_error`.
-class member_filter {
-public:
-  member_filter() noexcept = default;
-  template <class Predicate>
-  requires(std::is_trivially_copyable_v<Predicate> && sizeof(Predicate) <= 32 &&
-           std::is_invocable_r_v<bool, const Predicate &, const session &>)
-      member_filter(Predicate p)
-  noexcept {
-    ::new (static_cast<void *>(storage_)) Predicate(p);
-    call_ = [](const void *f, const session &s) {
-      return static_cast<bool>((*static_cast<const Predicate *>(f))(s));
-    };
-  }
-  explicit operator bool() const noexcept { return call_ != nullptr; }
-  bool operator()(const session &s) const { return !call_ || call_(storage_, s); }
-
-private:
-  alignas(std::max_align_t) unsigned char storage_[32] = {};
-  bool (*call_)(const void *, const session &) = nullptr;
-};
-
 // Bytes of one room's messages that may be on their way between shards: from a verb on another thread
 // to the room's home shard, and from there to other shards with members. A message counts until the
 // last of them has delivered it, with its payload, its `except` and `key`, and 512 bytes besides. One
@@ -79,8 +37,10 @@ inline constexpr std::size_t room_transit_bytes = 16 * 1024 * 1024;
 struct publish_options {
   exclusion except{};
   member_filter only{};
-  std::string_view key{};                    // for members under overflow::latest
-  std::chrono::milliseconds time_to_live{0}; // as in send_options
+  std::string_view key{}; // for overflow::latest and lane::latest; of this room alone
+  std::chrono::milliseconds time_to_live{0}; // as in send_options; zero: as the room's options say
+  std::optional<chorus::lane> lane{};        // none: as the room's options say
+  std::string_view except_user{}; // no member of this name gets it; empty: nobody is meant
 };
 static_assert(std::is_trivially_destructible_v<publish_options>);
 
@@ -89,6 +49,11 @@ struct join_options {
   // How many of the room's last messages a newcomer is sent before the new ones: as many as the room
   // has kept, and, for a peer that does not speak the resume protocol, as its queue has room for.
   std::size_t history = 0;
+  // What the room knows the member by: empty for `session.user()`, the name that the authorisation hook
+  // has given. Not trusted by itself: say here what the service has checked.
+  std::string_view user{};
+  // Member data: a JSON text of at most room_options::max_member_data bytes.
+  std::string_view data{};
 };
 static_assert(std::is_trivially_destructible_v<join_options>);
 
@@ -99,8 +64,10 @@ struct broadcast_options {
   // the members' own write_wait.
   std::chrono::milliseconds deadline{0};
   bool list_delivered = false; // name those who got it, too
-  // As in send_options; a copy that is dropped for its age is reported as dropped.
+  // As in publish_options; a copy that is dropped for its age is reported as dropped.
   std::chrono::milliseconds time_to_live{0};
+  std::optional<chorus::lane> lane{};
+  std::string_view except_user{};
 };
 static_assert(std::is_trivially_destructible_v<broadcast_options>);
 
@@ -165,7 +132,9 @@ public:
   const std::string &name() const noexcept;
   // Makes `s` a member until the seat is destroyed or the session ends. It gets everything that is
   // published from the completion on. Joining twice gives two seats and one copy of each message.
-  // Fails with not_open when the session is over, room_closed when the server is stopping.
+  // A member that joins again is known by what it said last. Fails with not_open when the session is
+  // over, also when it ends while a join hook runs; with room_closed when the server is stopping, with
+  // join_refused when a hook refuses, with bad_option when the member data is too long or no JSON.
   task<result<seat>> join(session s, join_options options = {});
 
   // Sends to every member; never waits, and returns nothing since it may have to cross to other
@@ -182,6 +151,11 @@ public:
 
   std::size_t size() const noexcept; // members, as of the last turn of each shard
   task<std::vector<session_id>> members() const;
+  // Members with what is known of them, in no particular order: each shard's as of one moment.
+  task<std::vector<member_entry>> member_list() const;
+  // Who is present, those too that are expected back within the grace period; nobody unless
+  // room_options::presence is on.
+  task<std::vector<presence_entry>> presence() const;
   room_stats stats() const noexcept;
 
   explicit operator bool() const noexcept { return core_ != nullptr; }
@@ -205,6 +179,9 @@ public:
   void leave() noexcept;
   void publish(message m, publish_options options = {});
   task<broadcast_report> broadcast(message m, broadcast_options options = {});
+  // Replaces the member data, soon; with presence on, the others are told. Fails with bad_option as
+  // `join` does, with not_open when the seat has been left.
+  result<> update(std::string_view data);
 
 private:
   std::shared_ptr<detail::membership> membership_;

@@ -2,6 +2,8 @@
 
 #include <chorus/protocol/utf8.hpp>
 #include <chorus/server/hub.hpp>
+#include <chorus/server/presence_core.hpp>
+#include <chorus/server/room_join.hpp>
 
 #include <algorithm>
 #include <functional>
@@ -12,9 +14,13 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
                      const std::shared_ptr<const room_complaints> &complaints,
                      const room_options &options, const room_surroundings &around)
     : name_(std::move(name)), options_(options), owner_(std::move(owner)),
-      counters_(std::make_shared<room_counters>()) {
-  for (const auto &s : runtime.shards)
+      counters_(std::make_shared<room_counters>()), complaints_(complaints) {
+  for (const auto &s : runtime.shards) {
     parts_.push_back(std::make_shared<room_part>(s, counters_, complaints));
+    parts_.back()->set_overflow(options_.on_overflow);
+  }
+  if (options_.presence)
+    presence_ = std::make_unique<detail::presence>(*this, complaints_);
   home_ = runtime.shards[std::hash<std::string>()(name_) % runtime.shards.size()];
   resume_ = around.resume;
   counters_->all_rooms = resume_;
@@ -83,7 +89,8 @@ departure room_core::depart(const message &m, const publish_terms *terms) {
     return {};
   auto bytes = m.size() + transit_overhead;
   if (terms)
-    bytes += terms->except.size() * sizeof(session_id) + terms->key.size();
+    bytes +=
+        terms->except.size() * sizeof(session_id) + terms->key.size() + terms->except_user.size();
   auto &all = counters_->in_transit;
   auto before = all.load(std::memory_order_relaxed);
   do {
@@ -121,9 +128,10 @@ void room_core::hand_out(const message &m, const std::shared_ptr<const publish_t
   }
 }
 
-// Null for what is not for everybody, or not for long.
+// Null for what is not for everybody, not for long, or not in the room's order.
 kept room_core::keep(const message &m, const publish_terms *terms) {
-  if (terms && (terms->only || terms->time_to_live.count() != 0))
+  if (terms && (terms->only || terms->time_to_live.count() != 0 || !terms->except_user.empty() ||
+                terms->how != lane::reliable))
     return nullptr;
   history_budget::victims gone;
   auto k = log_->messages().append(m, terms ? terms->except_clients : std::vector<std::string>(),
@@ -151,6 +159,25 @@ void room_core::answer(const std::shared_ptr<arrival> &a) {
     if (!self->has_anybody())
       self->home_->run([self] { self->log_->emptied(); });
   });
+}
+
+void room_core::announce(const message &m, const std::shared_ptr<const publish_terms> &terms) {
+  for (const auto &part : parts_) {
+    if (part->home() == home_)
+      part->publish(m, terms, nullptr);
+    else if (part->size() != 0)
+      part->home()->post([part, m, terms] { part->publish(m, terms, nullptr); });
+  }
+}
+
+std::shared_ptr<const join_hook> room_core::general_join_hook() const noexcept {
+  const auto owner = owner_.lock();
+  return owner ? owner->on_join() : nullptr;
+}
+
+void room_core::complain(const std::string &what, const session &about) const {
+  if (*complaints_)
+    (*complaints_)(what, about);
 }
 
 namespace {
@@ -232,6 +259,16 @@ void membership::leave() noexcept {
     return;
   // The room stays until its part has let the member go.
   part_->home()->run([room = room_, part = part_, id = id_] { part->remove(id, room->name()); });
+}
+
+result<> membership::update(std::string_view data) {
+  if (left_.load(std::memory_order_relaxed))
+    return failure(error::not_open, stage::none, "this seat has been left");
+  if (auto checked = check_member_data(*room_, data); checked.has_error())
+    return checked;
+  part_->home()->run(
+      [room = room_, part = part_, id = id_, d = std::string(data)] { part->update(id, d); });
+  return {};
 }
 
 } // namespace chorus::detail

@@ -14,6 +14,7 @@
 namespace chorus::detail {
 
 class hub;
+class presence;
 
 // How a message sets out. Whatever carries it between shards holds its weight against
 // room_transit_bytes; one that stays on its thread weighs nothing.
@@ -70,9 +71,15 @@ public:
   std::vector<std::string> clients_of(const std::vector<session_id> &ids) const;
   // Whether it can be named to a peer under the resume protocol.
   bool nameable() const noexcept { return !counters_->resume_head.empty(); }
+  detail::presence *presence() const noexcept { return presence_.get(); } // null: not kept
+  // The hook of the server, for all its rooms; may be null or empty.
+  std::shared_ptr<const join_hook> general_join_hook() const noexcept;
+  void complain(const std::string &what, const session &about) const;
 
   // From any thread.
   void publish(message m, std::shared_ptr<const publish_terms> terms);
+  // On the home shard: a message of the room's own, not of its history.
+  void announce(const message &m, const std::shared_ptr<const publish_terms> &terms);
   // From any thread, before `broadcast`; counts what it refuses.
   departure depart(const message &m, const publish_terms *terms);
   // On the shard of its member: takes `a` to the home shard and back; it is settled when the member is
@@ -97,6 +104,8 @@ private:
   std::shared_ptr<shard> home_;
   std::shared_ptr<resume_setup> resume_;
   std::unique_ptr<room_log> log_;
+  std::shared_ptr<const room_complaints> complaints_;
+  std::unique_ptr<detail::presence> presence_;
 };
 
 // What a seat holds; leaving is idempotent.
@@ -106,6 +115,7 @@ public:
       : room_(std::move(room)), part_(std::move(part)), id_(id) {}
   const std::shared_ptr<room_core> &room() const noexcept { return room_; }
   void leave() noexcept;
+  result<> update(std::string_view data);
 
 private:
   std::shared_ptr<room_core> room_;

@@ -62,11 +62,14 @@ std::unique_ptr<message_extras> room_part::extras_for(const run &r, std::size_t 
   if (!r.any_special)
     return nullptr;
   const auto &x = r.extras[index];
-  if (!x.sink && (!x.terms || x.terms->key.empty()))
+  if (!x.sink && (!x.terms || (x.terms->key.empty() && x.terms->how == lane::reliable)))
     return nullptr;
   auto extras = std::make_unique<message_extras>();
-  if (x.terms)
+  if (x.terms) {
     extras->key = x.terms->key;
+    extras->how = x.terms->how;
+    extras->scope = counters_.get();
+  }
   extras->expires = x.expires;
   extras->sink = x.sink;
   extras->member = id;
@@ -146,7 +149,8 @@ void room_part::deliver(session_core &core, run &r, std::size_t from) noexcept {
 void room_part::deliver_chosen(session_core &core, run &r, std::size_t from,
                                const encoded_run *encoded) noexcept {
   const auto keep = core.shared_from_this(); // a filter may end the session
-  bool whole = core.out().wire().format().shareable();
+  // Lanes need each message on its own.
+  bool whole = core.out().wire().format().shareable() && !r.any_lane;
   chosen_.clear();
   for (auto i = from; i < r.frames.size(); ++i) {
     chosen_.push_back(chosen(core, r.extras[i]));
@@ -284,10 +288,11 @@ void room_part::deliver_single(session_core &core, run &r, std::size_t index,
   const bool may_wait = r.any_special && r.extras[index].outcomes;
   const std::uint64_t dropped_before = out.messages_dropped - expired_here;
   auto taken = admission::must_wait; // behind this room's earlier copies, if some wait
-  if (waiting_.empty() || !has_waiting(core))
-    taken = shareable
-                ? out.offer_encoded(encoded ? encoded->storage : r.bytes.storage(), wire, extras)
-                : out.offer(copy_of(core, r, index), extras);
+  const auto policy = overflow_.value_or(out.policy());
+  if (waiting_.empty() || !has_waiting(core) || (extras && extras->how == lane::latest))
+    taken = shareable ? out.offer_encoded(encoded ? encoded->storage : r.bytes.storage(), wire,
+                                          extras, policy)
+                      : out.offer(copy_of(core, r, index), extras, policy);
   // The policy may have dropped others to make room for this one.
   counters_->dropped.fetch_add(out.messages_dropped - expired_here - dropped_before,
                                std::memory_order_relaxed);

@@ -11,6 +11,10 @@ std::string_view complaint_about(const room_options &given) noexcept {
     return "history_linger must be between zero, for rooms that vanish at once, and a year";
   if (given.keeps_history() && given.history_bytes == 0)
     return "history_bytes must be more than zero where history is kept";
+  if (given.time_to_live < milliseconds::zero())
+    return "time_to_live must not be negative; zero sets no such bound";
+  if (given.presence_grace < milliseconds::zero() || given.presence_grace > std::chrono::hours(24))
+    return "presence_grace must be between zero, for none, and a day";
   return {};
 }
 

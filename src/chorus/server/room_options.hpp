@@ -1,12 +1,31 @@
 #pragma once
 // What a room is told when it is made: see server_options::rooms.
 
+#include <chorus/async/task.hpp>
+#include <chorus/base/result.hpp>
+#include <chorus/server/presence.hpp>
+#include <chorus/session/session.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <functional>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace chorus {
+
+// Who asks to become a member.
+struct join_request {
+  std::string room{};
+  chorus::session session{};
+  std::string user{}; // empty: anonymous
+  std::string data{}; // JSON text; empty: none
+};
+// Lets it in, or refuses with a failure whose sentence the one that joins gets to see. A coroutine on
+// the session's shard; by then the session may be over, or the room closed, which the join notices
+// afterwards. One that throws refuses, and is told to on_error.
+using join_hook = std::function<task<result<>>(join_request)>;
 
 // Members are only ever added at the end.
 struct room_options {
@@ -20,6 +39,27 @@ struct room_options {
   // How long a room that keeps history stays after its last member has left and its last message was
   // published, so that who reconnects finds what it missed. Zero: it vanishes like any other room.
   std::chrono::milliseconds history_linger{60'000};
+
+  // In place of the members' own overflow policies, for what is published here. The bounds of their
+  // queues stay their own. Empty: as each session's options say.
+  std::optional<overflow> on_overflow{};
+  // Of messages that name none.
+  chorus::lane lane = chorus::lane::reliable;
+  std::chrono::milliseconds time_to_live{0};
+
+  join_hook on_join{};                // asked after the server's own; empty: everybody may join
+  std::size_t max_member_data = 4096; // bytes of JSON text
+
+  // Members are told who is there: see presence_event. A slow member under a policy that drops may
+  // lose such a message like any other; `room.presence()` has the truth.
+  bool presence = false;
+  // A user that comes back within this time has not left: nobody is told of either. Zero: leaving is
+  // told at once, as it is of anonymous members always.
+  std::chrono::milliseconds presence_grace{0};
+  // What is sent, on the room's home shard; an empty message sends nothing. Empty: presence_text.
+  std::function<message(const presence_event &)> presence_message{};
+  // Told of every change, but not of lists, on the room's home shard.
+  std::function<void(const presence_event &)> on_presence{};
 
   bool keeps_history() const noexcept { return history_messages != 0 || history_age.count() != 0; }
 };

@@ -1,5 +1,8 @@
 #include <chorus/server/room_part.hpp>
 
+#include <chorus/server/presence_core.hpp>
+#include <chorus/server/room_core.hpp>
+
 #include <algorithm>
 
 namespace chorus::detail {
@@ -56,6 +59,9 @@ void room_part::on_member_gone(session_core &core) noexcept {
       if (pending_.first + i >= members_[at].next)
         settle(pending_, i, core.id(), write_outcome::failed);
   index_.erase(found);
+  if (!infos_.empty() && infos_.erase(core.id()) != 0)
+    if (auto room = room_.lock())
+      room->home()->post([room, id = core.id()] { room->presence()->left(id); });
   count_.fetch_sub(1, std::memory_order_relaxed);
   if (counters_->members.fetch_sub(1) == 1 && counters_->emptied)
     counters_->emptied();
@@ -89,17 +95,96 @@ std::vector<session_id> room_part::ids() const {
   return result;
 }
 
+void room_part::introduce(const std::shared_ptr<room_core> &room, session_id id, member_info info) {
+  const auto found = index_.find(id);
+  if (found == index_.end() || !members_[found->second].core)
+    return;
+  auto &known = infos_[id];
+  info.joined_at = known ? known->joined_at : std::chrono::system_clock::now();
+  info.listed = known ? known->listed : UINT64_MAX;
+  known = std::make_shared<member_info>(std::move(info));
+  if (!room->presence())
+    return;
+  room_ = room;
+  room->home()->post([room, self = shared_from_this(), id, user = known->user, data = known->data] {
+    room->presence()->joined(self, id, user, data);
+  });
+}
+
+void room_part::update(session_id id, const std::string &data) {
+  const auto found = infos_.find(id);
+  if (found == infos_.end())
+    return;
+  auto changed = std::make_shared<member_info>(*found->second); // a filter may look at the old one
+  changed->data = data;
+  found->second = std::move(changed);
+  if (auto room = room_.lock())
+    room->home()->post([room, id, data] { room->presence()->changed(id, data); });
+}
+
+void room_part::show_list(session_id id, std::uint64_t version, const message &m) {
+  const auto found = infos_.find(id);
+  if (found == infos_.end())
+    return; // it has gone meanwhile
+  found->second->listed = version;
+  if (m.empty())
+    return;
+  publish_terms terms;
+  terms.to = id;
+  publish(m, std::make_shared<const publish_terms>(std::move(terms)), nullptr);
+}
+
+member_entry room_part::entry_of(const session_core &core) const {
+  member_entry entry{.id = core.id()};
+  if (const auto found = infos_.find(core.id()); found != infos_.end()) {
+    entry.user = found->second->user;
+    entry.data = found->second->data;
+    entry.joined_at = found->second->joined_at;
+  } else { // of the implicit rooms
+    entry.user = core.user();
+    entry.joined_at = std::chrono::system_clock::now() -
+                      std::chrono::duration_cast<std::chrono::system_clock::duration>(
+                          home_->now() - core.opened_at());
+  }
+  return entry;
+}
+
+std::vector<member_entry> room_part::entries() const {
+  std::vector<member_entry> all;
+  all.reserve(members_.size());
+  for (const auto &m : members_)
+    if (m.core)
+      all.push_back(entry_of(*m.core));
+  return all;
+}
+
 bool room_part::meant(const session_core &core, const publish_terms *terms) const noexcept {
   if (!terms)
     return true;
   if (std::find(terms->except.begin(), terms->except.end(), core.id()) != terms->except.end())
+    return false;
+  if (terms->to != 0 && terms->to != core.id())
+    return false;
+  if (!terms->only && terms->except_user.empty() && terms->version == 0)
+    return true;
+  const auto found = infos_.find(core.id());
+  auto info = found == infos_.end() ? nullptr : found->second; // a filter may end the session
+  if (terms->version != 0 && (!info || terms->version <= info->listed))
+    return false;
+  if (!info) {
+    auto entry = entry_of(core);
+    info = std::make_shared<member_info>();
+    info->user = std::move(entry.user);
+    info->joined_at = entry.joined_at;
+  }
+  if (!terms->except_user.empty() && info->user == terms->except_user)
     return false;
   if (!terms->only)
     return true;
   const session handle(const_cast<session_core &>(core).shared_from_this());
   std::string what = "A filter of a room threw ";
   try {
-    return terms->only(handle);
+    return terms->only(chorus::member(handle, *info));
   } catch (const std::exception &x) {
     what += x.what();
   } catch (...) {
@@ -189,6 +274,7 @@ void room_part::publish(const message &m, std::shared_ptr<const publish_terms> t
       x.expires = home_->now() + terms->time_to_live;
       x.sink = sink_of_age(x.expires, outcomes);
     }
+    pending_.any_lane = pending_.any_lane || (terms && terms->how != lane::reliable);
     x.terms = std::move(terms);
   }
   if (outcomes)
@@ -262,6 +348,7 @@ void room_part::catch_up(session_core &core) noexcept {
     copy.frames.push_back(f);
   }
   copy.any_special = pending_.any_special;
+  copy.any_lane = pending_.any_lane;
   if (copy.any_special)
     copy.extras.assign(pending_.extras.begin() + static_cast<std::ptrdiff_t>(from),
                        pending_.extras.end());

@@ -14,12 +14,15 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 namespace chorus::detail {
+
+class room_core;
 
 // Of a room in all shards; outlives it while something still counts.
 struct room_counters {
@@ -49,8 +52,13 @@ struct publish_terms {
   member_filter only;
   std::string key;
   std::chrono::milliseconds time_to_live{0};
+  std::string except_user{};
+  lane how = lane::reliable;
+  session_id to = 0;         // for this member alone
+  std::uint64_t version = 0; // of a change of presence: for those who have the list as of before it
   bool plain() const noexcept {
-    return except.empty() && !only && key.empty() && time_to_live.count() == 0;
+    return except.empty() && !only && key.empty() && time_to_live.count() == 0 &&
+           except_user.empty() && how == lane::reliable && to == 0 && version == 0;
   }
 };
 
@@ -69,7 +77,16 @@ public:
   // From any thread.
   std::size_t size() const noexcept { return count_.load(std::memory_order_relaxed); }
 
+  // Before it is shared: in place of the members' own policies.
+  void set_overflow(std::optional<overflow> policy) noexcept { overflow_ = policy; }
+
   // On the shard.
+  // What is known of a member that has just been added, or joined again.
+  void introduce(const std::shared_ptr<room_core> &room, session_id id, member_info info);
+  void update(session_id id, const std::string &data);
+  std::vector<member_entry> entries() const;
+  // The list of who is present as of the change `version`, for one member.
+  void show_list(session_id id, std::uint64_t version, const message &m);
   void add(const std::shared_ptr<session_core> &member);
   void remove(session_id member, const std::string &room = {}) noexcept;
   std::vector<session_id> ids() const;
@@ -131,6 +148,7 @@ private:
     std::vector<kept> keeps; // as long as frames, or empty; null: not kept
     bool any_special = false;
     bool any_kept = false;
+    bool any_lane = false; // some frame is of another lane than most
     bool empty() const noexcept { return frames.empty(); }
   };
 
@@ -164,6 +182,7 @@ private:
   void count_delivered(std::size_t copies) noexcept {
     counters_->deliveries.fetch_add(copies, std::memory_order_relaxed);
   }
+  member_entry entry_of(const session_core &core) const;
   bool has_waiting(const session_core &core) const noexcept;
   std::unique_ptr<waiting_copy> release(const waiting_copy &w) noexcept;
   void sweep() noexcept;
@@ -173,6 +192,9 @@ private:
   std::shared_ptr<const room_complaints> complaints_;
   std::vector<member> members_;
   std::unordered_map<session_id, std::uint32_t> index_;
+  std::unordered_map<session_id, std::shared_ptr<member_info>> infos_; // of those who have a seat
+  std::weak_ptr<room_core> room_; // of a room that keeps presence, once somebody has joined
+  std::optional<overflow> overflow_;
   std::atomic<std::size_t> count_{0};
   std::atomic<std::size_t> expected_{0};
   std::uint64_t next_number_ = 0;

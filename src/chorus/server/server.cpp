@@ -112,6 +112,30 @@ chorus::room server::room(std::string_view name) { return core_->setup()->rooms-
 
 chorus::room server::everyone() { return core_->setup()->rooms->everyone(); }
 
+chorus::room server::user(std::string_view name) { return core_->setup()->rooms->user(name); }
+
+std::size_t server::send_to_user(std::string_view name, message m, publish_options options) {
+  auto connections = core_->setup()->rooms->known_user(name);
+  const auto known = connections.size();
+  if (known != 0)
+    connections.publish(std::move(m), options);
+  return known;
+}
+
+session server::find(session_id id) const { return core_->find(id); }
+
+namespace {
+task<result<>> unknown_session(session_id id) {
+  co_return failure(error::not_open, stage::none,
+                    "this server has no open session " + std::to_string(id));
+}
+} // namespace
+
+task<result<>> server::send_to(session_id id, message m, send_options options) {
+  auto found = find(id);
+  return found ? found.send(std::move(m), options) : unknown_session(id);
+}
+
 std::size_t server::size() const noexcept { return core_->open_sessions(); }
 
 task<std::vector<session>> server::sessions() { return list_sessions(core_); }

@@ -82,6 +82,8 @@ struct server_options {
   // rooms that have been empty longest forget theirs first. 0 for no limit.
   std::size_t max_history_bytes = std::size_t{256} << 20;
   std::size_t max_lingering_rooms = 10'000;
+  // Asked of every join, before the room's own hook; see room_options::on_join.
+  chorus::join_hook join_hook{};
 };
 
 struct server_stats {
@@ -164,6 +166,17 @@ public:
 
   std::size_t size() const noexcept; // sessions open
   task<std::vector<session>> sessions();
+
+  // The connections of a user, on whatever shard: an implicit room, without joining, of all sessions
+  // that the authorisation hook gave this name. It vanishes with the last of them.
+  chorus::room user(std::string_view name);
+  // Publishes to them; returns how many are known, 0 when the user is not connected. Never waits;
+  // `co_await srv.user(name).broadcast(m)` tells what became of each copy.
+  std::size_t send_to_user(std::string_view name, message m, publish_options options = {});
+  // The open session of this id; an empty handle when there is none.
+  session find(session_id id) const;
+  // `send` on that session; fails with not_open when there is none.
+  task<result<>> send_to(session_id id, message m, send_options options = {});
   server_stats stats() const;
 
 private:

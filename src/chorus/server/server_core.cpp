@@ -74,6 +74,7 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
       setup_->options.rooms,
       hub_limits{setup_->options.max_history_bytes, setup_->options.max_lingering_rooms,
                  setup_->options.handshake_timeout});
+  setup_->rooms->set_on_join(setup_->options.join_hook);
   for (const auto &s : runtime_->shards)
     shards_.push_back(server_shard::make(s, setup_));
 }
@@ -111,6 +112,13 @@ std::vector<session> server_core::sessions() const {
   for (const auto &s : shards_)
     s->add_to(all);
   return all;
+}
+
+session server_core::find(session_id id) const {
+  for (const auto &s : shards_)
+    if (auto found = s->find(id))
+      return found;
+  return {};
 }
 
 std::size_t server_core::open_sessions() const noexcept {

@@ -30,6 +30,7 @@ public:
   std::uint16_t port() const noexcept;
   server_stats stats() const;
   std::vector<session> sessions() const;
+  session find(session_id id) const;
   std::size_t open_sessions() const noexcept;
 
   // Aborts everything soon. From any thread; nobody waits.

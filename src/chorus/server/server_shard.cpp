@@ -189,6 +189,7 @@ void server_shard::keep(const std::shared_ptr<live_session> &live) {
   live->self = live;
   std::lock_guard lock(sessions_mutex_);
   link(sessions_, *live);
+  by_id_.emplace(live->handle.id(), live.get());
 }
 
 void server_shard::begin_session(const std::shared_ptr<live_session> &live, session s) {
@@ -247,6 +248,7 @@ void server_shard::session_ended(live_session &live, const session &s) noexcept 
   if (s.end() == error::evicted)
     count.evicted.fetch_add(1, std::memory_order_relaxed);
   live.permit.release();
+  live.user_seat.reset();
   if (live.counted)
     open_.fetch_sub(1, std::memory_order_relaxed);
   drop_if_over(live);
@@ -258,7 +260,8 @@ void server_shard::drop_if_over(live_session &live) noexcept {
   const auto last = std::exchange(live.self, nullptr);
   {
     std::lock_guard lock(sessions_mutex_);
-    unlink(live);
+    if (unlink(live))
+      by_id_.erase(live.handle.id());
   }
   check_idle();
 }
@@ -352,6 +355,12 @@ void server_shard::add_to(server_stats &stats) const {
     if (live.open)
       add(live.handle.stats());
   });
+}
+
+session server_shard::find(session_id id) const {
+  std::lock_guard lock(sessions_mutex_);
+  const auto found = by_id_.find(id);
+  return found != by_id_.end() && found->second->open ? found->second->handle : session();
 }
 
 void server_shard::add_to(std::vector<session> &sessions) const {

@@ -23,6 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace chorus::transport {
@@ -32,6 +33,7 @@ class tls_context;
 namespace chorus::detail {
 
 class server_shard;
+class membership;
 
 // What all shards of a server share; constant once it has started.
 struct server_setup {
@@ -98,6 +100,7 @@ struct live_session final : list_hook, session_observer {
   session handle;
   connection_permit permit;
   boost::asio::cancellation_signal cancel; // of the handler
+  std::shared_ptr<membership> user_seat;   // while it is open; null: it has no user
   std::shared_ptr<live_session> self;      // while the session is open or the handler runs
   // While the handler runs: its closure, and this shard's part of the server.
   std::shared_ptr<const chorus::detail::route> target;
@@ -167,6 +170,7 @@ public:
   // From any thread.
   void add_to(server_stats &stats) const;
   void add_to(std::vector<session> &sessions) const;
+  session find(session_id id) const;
   std::size_t open_sessions() const noexcept { return open_.load(std::memory_order_relaxed); }
   std::size_t handlers() const noexcept { return handlers_.load(std::memory_order_relaxed); }
   struct counters {
@@ -206,6 +210,7 @@ private:
   std::atomic<std::size_t> open_{0};
   std::atomic<std::size_t> handlers_{0};
   mutable std::mutex sessions_mutex_; // the list of sessions is written here and read from anywhere
+  std::unordered_map<session_id, live_session *> by_id_; // of that list
   session_stats ended_;               // sums over ended sessions
 };
 

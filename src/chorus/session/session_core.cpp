@@ -47,6 +47,7 @@ session_core::session_core(session_setup setup)
       local_(carrier_->local_address()), terms_(std::move(setup.terms)) {
   keep_unsent_ = setup.keep_unsent;
   envelope_ = std::move(setup.envelope);
+  origin_ = std::move(setup.origin);
   if (terms_) {
     out_.meter(terms_->meter.get());
     if (terms_->rate) {

@@ -72,6 +72,8 @@ public:
   const std::string &remote_address() const noexcept { return remote_; }
   const std::string &local_address() const noexcept { return local_; }
   std::string user() const { return terms_ ? terms_->user : std::string(); }
+  // What its owner has given it to hold: a server's session has its request.
+  const std::shared_ptr<const void> &origin() const noexcept { return origin_; }
   std::string subprotocol() const { return subprotocol_ ? *subprotocol_ : std::string(); }
   time_point opened_at() const noexcept { return opened_at_; }
   time_point closed_at() const noexcept { return closed_at_; }
@@ -290,6 +292,7 @@ private:
   std::string local_;
   std::unique_ptr<const std::string> subprotocol_; // null: none
   std::unique_ptr<session_terms> terms_;           // null: none
+  std::shared_ptr<const void> origin_;
   time_point opened_at_{};
   time_point closed_at_{};
   failure end_;

@@ -38,6 +38,7 @@ struct session_setup {
   std::unique_ptr<session_envelope> envelope; // null: messages go as they are; WebSocket only
   std::string remote; // shown as the peer's address instead of the carrier's; empty: that one
   std::unique_ptr<session_terms> terms; // null: none
+  std::shared_ptr<const void> origin;   // what the owner wants to find again by the session
 };
 
 // On the carrier's shard. The session is open, reads, and keeps itself alive until it is closed.
