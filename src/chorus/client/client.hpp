@@ -90,6 +90,13 @@ struct client_options {
   // The files that `tls` names are read at the first attempt that needs them and kept. True: read
   // again at every attempt, for certificates that are renewed in place.
   bool reread_tls_files = false;
+  // A server may ask the client to come back after a time of its choosing: by the reason
+  // "retry-after=1.25" of a close with 1001, 1012 or 1013, or by the header Retry-After (in seconds) of
+  // an answer with 429 or 503. That time is waited instead of the backoff, never less, and up to a
+  // tenth or a second more unless the backoff has no jitter; at most so long. What it asks beyond the
+  // first time in a row without a proven connection and is below a second does not shorten the
+  // backoff. Zero: never.
+  std::chrono::milliseconds max_retry_after{300'000};
 };
 
 // Trying again the same way can't succeed, so a client stops: an unusable URL or option; a

@@ -75,6 +75,8 @@ client_core::client_core(std::shared_ptr<shard> home, client_options options)
     unusable("outbox_overflow is one of wait, drop_newest and drop_oldest");
   if (options_.proven_after.count() < 0)
     unusable("proven_after must not be negative");
+  if (options_.max_retry_after.count() < 0)
+    unusable("max_retry_after must not be negative");
   if (options_.on_message && options_.ignore_input)
     unusable("on_message gets nothing under ignore_input; choose one");
   framed_only_ = std::none_of(plans_.begin(), plans_.end(),

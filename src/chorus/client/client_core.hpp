@@ -97,7 +97,8 @@ private:
   result<> prepare_tls(connect_plan &plan);
   task<failure> serve(session s);
   task<failure> pump(session &s);
-  task<> back_off();
+  task<> back_off(duration delay);
+  duration delay_after(const failure &why) noexcept;
   failure exhausted(const failure &last) const;
   void begin_close();
   static task<> close_session(std::shared_ptr<client_core> self, session s);

@@ -1,5 +1,6 @@
 #include <chorus/client/client_core.hpp>
 
+#include <chorus/client/retry_hint.hpp>
 #include <chorus/session/setup.hpp>
 #include <chorus/transport/tls.hpp>
 
@@ -9,6 +10,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <algorithm>
 #include <stop_token>
 
 namespace chorus::detail {
@@ -86,7 +88,7 @@ task<> client_core::supervise(lease held) {
       break;
     }
     core.enter(client_state::disconnected);
-    co_await core.back_off();
+    co_await core.back_off(core.delay_after(why));
   }
   core.finish(std::move(end), std::move(close_outcome));
 }
@@ -214,9 +216,26 @@ bool client_core::inbox_full(lock &) const noexcept {
                              inbox_bytes_ >= options_.session.inbox_bytes);
 }
 
+// What the server asked for, or the backoff's own.
+duration client_core::delay_after(const failure &why) noexcept {
+  using std::chrono::milliseconds;
+  const auto own = backoff_.next(random());
+  const auto asked = retry_hint(why);
+  if (!asked || options_.max_retry_after <= milliseconds::zero())
+    return own;
+  constexpr milliseconds worth_trusting{1000};
+  auto delay = std::min(*asked, options_.max_retry_after);
+  if (options_.backoff.spread != jitter::none) {
+    const auto most = static_cast<std::uint64_t>(std::min(delay / 10, worth_trusting).count());
+    delay += milliseconds(static_cast<std::int64_t>(random() % (most + 1)));
+  }
+  // A server that says "at once" again and again must not keep the client spinning.
+  return delay < worth_trusting && backoff_.attempts() > 1 ? std::max(delay, own) : delay;
+}
+
 // Until the delay is over, `reconnect_now` or the end; and until what has arrived before was taken,
 // at least in part, so that connections that come and go don't fill the memory.
-task<> client_core::back_off() {
+task<> client_core::back_off(duration delay) {
   struct alarm : timer {
     explicit alarm(client_core &c) noexcept
         : timer([](timer &t) noexcept {
@@ -232,8 +251,8 @@ task<> client_core::back_off() {
     lock held(mutex_);
     waited_ = hurry_ = false;
   }
-  alarm delay(*this);
-  home_->start_after(delay, backoff_.next(random()));
+  alarm over(*this);
+  home_->start_after(over, delay);
   auto elapsed = until(supervisor_, [this] { return closing_ || waited_ || hurry_; });
   co_await std::move(elapsed);
   auto room = until(supervisor_, [this] {

@@ -27,6 +27,9 @@ namespace {
 
 constexpr std::string_view stopping_sentence = "This server is stopping; try again elsewhere or "
                                                "later.";
+constexpr std::string_view draining_sentence = "This server hands its clients over to another; try "
+                                               "again after the time that Retry-After gives.";
+
 class visitor {
 public:
   visitor(server_shard &owner, http_visit &visit, std::unique_ptr<transport::stream> carrier)
@@ -184,7 +187,11 @@ task<> visitor::upgrade(http_head head) {
                                    "allowed_origins can let them.");
     else if (owner_.stopping())
       refusal = write_refusal(503, stopping_sentence);
-    else if (!permit.take(owner_.setup())) {
+    else if (owner_.draining()) {
+      const header_field retry[] = {{"Retry-After", owner_.retry_after()}};
+      refusal = write_refusal(503, draining_sentence, retry);
+      owner_.count.drain_refused.fetch_add(1, std::memory_order_relaxed);
+    } else if (!permit.take(owner_.setup())) {
       owner_.count.refused_limit.fetch_add(1, std::memory_order_relaxed);
       over_limit = true;
     }
@@ -405,6 +412,10 @@ void visitor::open_session(http_head head, route_match match, std::string remote
   owner_.begin_session(live, s);
   if (owner_.stopping() || !admitted) {
     s.start_close(admitted ? close_code::going_away : close_code::try_again_later);
+    return;
+  }
+  if (owner_.draining()) { // since this upgrade was agreed to
+    s.start_close(close_code::service_restart, "retry-after=" + std::string(owner_.retry_after()));
     return;
   }
   if (admitted_as.what() == chorus::admission::verdict::closed) {

@@ -88,6 +88,10 @@ task<stop_report> server::stop(std::chrono::milliseconds deadline) {
   return stop_server(core_, deadline);
 }
 
+task<result<drain_report>> server::drain(drain_options options) {
+  return detail::on_shard(core_->conductor(), detail::server_core::drain(core_, options));
+}
+
 bool server::ready() const noexcept { return core_->ready(); }
 
 std::uint16_t server::port() const noexcept { return core_->port(); }

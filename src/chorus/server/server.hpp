@@ -11,6 +11,7 @@
 
 #include <chorus/async/runtime.hpp>
 #include <chorus/server/admission.hpp>
+#include <chorus/server/drain.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/server/room.hpp>
@@ -148,6 +149,14 @@ public:
   // Afterwards the server can't be started again.
   task<stop_report> stop(std::chrono::milliseconds deadline = std::chrono::seconds(10));
 
+  // Leaves so that clients find another server in good order: not ready from here on; upgrades are
+  // refused with 503 and Retry-After, while plain HTTP goes on being answered; sessions are closed
+  // with 1012 at a pace, each after what it has queued and within its close_timeout, the reason
+  // telling when to come back ("retry-after=1.25"); then `stop`. Completes when the server has
+  // stopped. Further calls wait for the first and get the same report; `stop` meanwhile cuts it
+  // short. Cancelling stops waiting, not draining. A handler may call it and is treated as in `stop`.
+  // Before `start` it is a stop. Fails with bad_option.
+  task<result<drain_report>> drain(drain_options options = {});
   // Started, and neither draining nor stopping: what a readiness probe asks. From any thread.
   bool ready() const noexcept;
 

@@ -133,6 +133,7 @@ void server_core::abandon() noexcept {
   setup_->rooms->close();
   for (const auto &s : shards_)
     s->home().post([s] { s->cut([](const stop_report &) {}); });
+  conductor()->post([self = shared_from_this()] { self->interrupt_drain(); });
 }
 
 task<result<>> server_core::start(std::shared_ptr<server_core> self) {
@@ -193,6 +194,13 @@ task<result<stop_report>> server_core::stop(std::shared_ptr<server_core> self,
     else
       self->begin_stop();
   }
+  auto until_stopped = wait_stopped(self);
+  co_await std::move(until_stopped);
+  co_return self->report_;
+}
+
+task<> server_core::wait_stopped(std::shared_ptr<server_core> self) {
+  auto &home = *self->conductor();
   while (self->now() != phase::stopped) {
     // A handler that called this is cancelled with the others; it shall still have its report, which
     // from here on is due within the grace period.
@@ -202,11 +210,11 @@ task<result<stop_report>> server_core::stop(std::shared_ptr<server_core> self,
     listed until_done(self->callers_, parked);
     co_await parked.wait(time_point::max());
   }
-  co_return self->report_;
 }
 
 void server_core::begin_stop() {
   phase_ = phase::stopping;
+  interrupt_drain();
   setup_->rooms->close();
   busy_shards_ = shards_.size();
   const auto self = shared_from_this();

@@ -14,9 +14,11 @@
 
 namespace chorus::detail {
 
+struct drain_state;
+
 class server_core : public std::enable_shared_from_this<server_core> {
 public:
-  enum class phase : unsigned char { idle, starting, running, stopping, stopped };
+  enum class phase : unsigned char { idle, starting, running, draining, stopping, stopped };
 
   server_core(std::shared_ptr<runtime_core> runtime, server_options options);
 
@@ -40,11 +42,19 @@ public:
   static task<result<>> start(std::shared_ptr<server_core> self);
   static task<result<stop_report>> stop(std::shared_ptr<server_core> self,
                                         std::chrono::milliseconds deadline);
+  static task<result<drain_report>> drain(std::shared_ptr<server_core> self, drain_options options);
 
 private:
   static task<result<>> open_listeners(std::shared_ptr<server_core> self);
   static task<result<>> open_doors(std::shared_ptr<server_core> self); // server_doors.cpp
   static task<> conduct_stop(std::shared_ptr<server_core> self);
+  static task<> wait_stopped(std::shared_ptr<server_core> self);
+  // server_drain.cpp
+  static task<> conduct_drain(std::shared_ptr<server_core> self);
+  static task<bool> drain_begin(std::shared_ptr<server_core> self);
+  static task<bool> drain_pause(std::shared_ptr<server_core> self, time_point deadline);
+  void drain_some(const std::vector<duration> &delays, time_point now);
+  void interrupt_drain() noexcept;
   void begin_stop();
   void stop_shards();
   void begin_cut();
@@ -64,6 +74,7 @@ private:
   bool cut_ = false;
   std::vector<std::shared_ptr<server_shard>> uncut_; // have not said yet what they cut
   stop_report report_;
+  std::shared_ptr<drain_state> drain_; // null: never drained
   transport::waiter *conducting_ = nullptr;
   std::vector<transport::waiter *> callers_;
 };

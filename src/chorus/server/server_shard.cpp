@@ -197,6 +197,8 @@ void server_shard::begin_session(const std::shared_ptr<live_session> &live, sess
   if (live->open) { // else closed while it was made
     open_.fetch_add(1, std::memory_order_relaxed);
     live->counted = true;
+    if (draining_)
+      count.drain_sessions.fetch_add(1, std::memory_order_relaxed);
     keep(live);
   }
   // Last, so that who sees it counted as upgraded sees it open, too, or already over.
@@ -251,6 +253,8 @@ void server_shard::session_ended(live_session &live, const session &s) noexcept 
   live.user_seat.reset();
   if (live.counted)
     open_.fetch_sub(1, std::memory_order_relaxed);
+  if (draining_ && live.counted)
+    note_drained(s);
   drop_if_over(live);
 }
 
@@ -273,6 +277,7 @@ void server_shard::check_idle() noexcept {
 
 void server_shard::begin_stop(std::function<void()> idle) {
   stopping_ = true;
+  to_close_.clear();
   idle_ = std::move(idle);
   close_listeners();
   // What follows may end something at once, and so change the lists.
@@ -290,6 +295,7 @@ void server_shard::begin_stop(std::function<void()> idle) {
 
 void server_shard::cut(const std::function<void(stop_report)> &told) {
   stopping_ = true;
+  to_close_.clear();
   close_listeners();
   const auto all = sessions_now();
   const auto visits = visits_now();

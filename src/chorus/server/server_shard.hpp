@@ -147,6 +147,9 @@ public:
   shard &home() const noexcept { return *home_; }
   const std::shared_ptr<server_setup> &setup() const noexcept { return setup_; }
   bool stopping() const noexcept { return stopping_; }
+  bool draining() const noexcept { return draining_; }
+  // While draining: seconds, for the header of a refusal.
+  std::string_view retry_after() const noexcept { return retry_after_; }
 
   // Accepts; with `deal_to`, for these in turn. Fails with not_open when the server stops.
   result<> listen(std::unique_ptr<transport::listener> l,
@@ -160,6 +163,18 @@ public:
   void begin_session(const std::shared_ptr<live_session> &live, session s);
   void begin_handler(const std::shared_ptr<live_session> &live,
                      std::shared_ptr<const chorus::detail::route> target, request r);
+
+  // Draining (server_drain.cpp). From here on upgrades are refused; how many sessions there are to close.
+  std::size_t begin_drain(std::chrono::milliseconds retry_after, bool release);
+  // Closes as many sessions as there are delays, each to come back after one; how many were still
+  // there.
+  std::size_t drain_some(const std::vector<duration> &delays);
+  // `told` is called once, when no session is open here, perhaps at once.
+  void when_empty(std::function<void()> told);
+  // Stops accepting on sockets that somebody else listens on, too.
+  void release_listeners() noexcept;
+  std::vector<transport::descriptor> duplicate_listeners() const;
+  void add_to(drain_report &report) const noexcept; // from any thread
 
   // Stops in order; `idle` is called once, when nothing is left here, perhaps at once.
   void begin_stop(std::function<void()> idle);
@@ -177,6 +192,8 @@ public:
     std::atomic<std::uint64_t> accepted{0}, upgraded{0}, refused_limit{0}, refused_other{0},
         handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0},
         refused_unauthorised{0};
+        handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0};
+    std::atomic<std::uint64_t> drain_sessions{0}, drain_closed{0}, drain_left{0}, drain_refused{0};
   } count;
 
 private:
@@ -194,6 +211,8 @@ private:
   void session_ended(live_session &live, const session &s) noexcept;
   void drop_if_over(live_session &live) noexcept;
   void check_idle() noexcept;
+  void check_empty() noexcept;
+  void note_drained(const session &s) noexcept;
   void keep(const std::shared_ptr<live_session> &live);
   void close_listeners() noexcept;
   std::vector<std::shared_ptr<live_session>> sessions_now() const;
@@ -206,6 +225,10 @@ private:
   list_hook sessions_;
   bool stopping_ = false;
   std::function<void()> idle_;
+  bool draining_ = false;
+  std::string retry_after_;
+  std::vector<std::shared_ptr<live_session>> to_close_; // the oldest last
+  std::function<void()> empty_;
 
   std::atomic<std::size_t> open_{0};
   std::atomic<std::size_t> handlers_{0};
