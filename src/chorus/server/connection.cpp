@@ -4,6 +4,7 @@
 #include <chorus/base/redact.hpp>
 #include <chorus/server/authorize.hpp>
 #include <chorus/server/pages.hpp>
+#include <chorus/server/proxy_protocol.hpp>
 #include <chorus/server/request_data.hpp>
 #include <chorus/server/resume_peer.hpp>
 #include <chorus/server/server_shard.hpp>
@@ -40,7 +41,13 @@ public:
   task<> run();
 
 private:
+  task<bool> read_proxy_header();
   task<bool> secure();
+  std::string client_of(const http_head &head) const {
+    const auto fields = head.fields();
+    return client_behind(peer_, fields, setup_.proxies);
+  }
+  bool origin_passes(const http_head &head) const;
   task<arrival> read_request(bool first);
   task<arrival> read_past_body();
   task<> upgrade(http_head head);
@@ -57,7 +64,7 @@ private:
   // Says why, and waits a little for the peer to read it and go.
   task<> refuse(std::string text);
   void open_session(http_head head, route_match match, std::string remote, session_setup &made,
-                    connection_permit permit, const chorus::admission &admitted);
+                    const chorus::admission &admitted, std::string_view lacking);
   void say_at_once(std::string_view text) noexcept;
   std::unique_ptr<session_terms> make_terms(const chorus::admission &admitted);
   void set_deadline() noexcept {
@@ -72,6 +79,8 @@ private:
   std::unique_ptr<transport::stream> carrier_;
   http_reader reader_;
   time_point deadline_{};
+  connection_permit permit_;
+  std::string peer_;  // whose connection it is, as far as that can be known without a request
   std::string early_; // of a peer that did not wait for the answer to its upgrade
   std::size_t requests_ = 0;
 };
@@ -81,6 +90,9 @@ task<> visitor::run() {
   bool first = true;
   bool interrupted = false;
   try {
+    const bool proxied = co_await read_proxy_header();
+    if (!proxied)
+      co_return;
     if (setup_.tls && !co_await secure()) {
       failed();
       co_return;
@@ -125,10 +137,50 @@ task<> visitor::run() {
       throw;
     interrupted = true;
   }
+  if (interrupted && visit_.evicted) {
+    owner_.count.handshakes_evicted.fetch_add(1, std::memory_order_relaxed);
+    if (visit_.at == phase::reading)
+      say_at_once(write_refusal(503, "This server needs the place for others: a request has to "
+                                     "arrive sooner."));
+    co_return;
+  }
   if (interrupted && visit_.at == phase::reading) {
     refused();
     say_at_once(write_refusal(503, stopping_sentence));
   }
+}
+
+// False when there has to be one and is none, or a bad one.
+task<bool> visitor::read_proxy_header() {
+  peer_ = carrier_->remote_address();
+  const auto how = setup_.options.proxy;
+  if (how == proxy_protocol::off ||
+      (how == proxy_protocol::trusted && !setup_.proxies.trusts(peer_)))
+    co_return true;
+  proxy_header_reader reader;
+  auto progress = proxy_header_reader::progress::need_more;
+  while (progress == proxy_header_reader::progress::need_more) {
+    auto &shared = owner_.home().read_buffer();
+    const auto got =
+        carrier_->read_some({shared.data(), std::min(reader.wanted(), shared.capacity())});
+    if (got.status == io_status::ok)
+      progress = reader.feed({reinterpret_cast<const char *>(shared.data()), got.bytes});
+    else if (got.status != io_status::would_block)
+      progress = proxy_header_reader::progress::failed;
+    else if (!co_await transport::wait_ready(*carrier_, transport::ready_read, deadline_))
+      progress = proxy_header_reader::progress::failed;
+    if (progress == proxy_header_reader::progress::need_more && owner_.home().now() >= deadline_)
+      progress = proxy_header_reader::progress::failed;
+  }
+  if (progress == proxy_header_reader::progress::failed) {
+    owner_.count.refused_proxy.fetch_add(1, std::memory_order_relaxed);
+    co_return false;
+  }
+  if (!reader.source().empty()) {
+    peer_ = reader.source();
+    setup_.handshakes.rename(visit_, address_key(peer_));
+  }
+  co_return true;
 }
 
 task<bool> visitor::secure() {
@@ -153,7 +205,7 @@ task<arrival> visitor::read_past_body() {
 task<bool> visitor::answer_page(http_head head) {
   const std::size_t most = setup_.options.max_requests;
   const bool last = ++requests_ == most;
-  page_visit page(owner_, visit_, *carrier_, reader_, last);
+  page_visit page(owner_, visit_, *carrier_, reader_, last, client_of(head));
   const auto done = co_await page.answer(std::move(head));
   set_deadline();
   if (done == page_visit::outcome::last)
@@ -168,8 +220,9 @@ task<> visitor::upgrade(http_head head) {
                                       {.max_header_bytes = setup_.options.max_header_bytes});
   std::string refusal;
   route_match match;
-  connection_permit permit;
-  bool over_limit = false;
+  std::string_view lacking; // what there is none left of, as a sentence
+  unsigned lacking_status = 503;
+  const std::string client = client_of(head);
   if (!check) {
     refusal = write_refusal(check.status, make_error_code(check.why).message(), check.headers);
   } else {
@@ -180,29 +233,26 @@ task<> visitor::upgrade(http_head head) {
       refusal = write_refusal(404, "This path answers plain HTTP only, not WebSocket.");
     else if (match.what == route_match::verdict::not_found)
       refusal = write_refusal(404, "There is nothing on this path.");
-    else if (const auto origins = head.count("Origin");
-             origins > 1 || (origins == 1 && !origin_allowed(head.find("Origin"), head.find("Host"),
-                                                             setup_.options.allowed_origins)))
-      refusal = write_refusal(403, "Pages of this origin may not connect here; the server's "
-                                   "allowed_origins can let them.");
-    else if (owner_.stopping())
+    else if (!origin_passes(head)) {
+      owner_.count.refused_origin.fetch_add(1, std::memory_order_relaxed);
+      co_await refuse(write_refusal(403, "Pages of this origin may not connect here; the server's "
+                                         "allowed_origins or allow_origin can let them."));
+      co_return;
+    } else if (owner_.stopping())
       refusal = write_refusal(503, stopping_sentence);
     else if (owner_.draining()) {
       const header_field retry[] = {{"Retry-After", owner_.retry_after()}};
       refusal = write_refusal(503, draining_sentence, retry);
       owner_.count.drain_refused.fetch_add(1, std::memory_order_relaxed);
-    } else if (!permit.take(owner_.setup())) {
+    } else if (!permit_.take(owner_.setup())) {
       owner_.count.refused_limit.fetch_add(1, std::memory_order_relaxed);
-      over_limit = true;
+      lacking = "This server has as many connections as it takes; try again later.";
+    } else if (!permit_.take_address(client)) {
+      owner_.count.refused_address.fetch_add(1, std::memory_order_relaxed);
+      lacking = "Your address has as many connections here as it may; close one, or try again "
+                "later.";
+      lacking_status = 429;
     }
-  }
-  if (over_limit && setup_.options.on_limit == over_limit::refuse_upgrade) {
-    static constexpr header_field retry[] = {{"Retry-After", "5"}};
-    co_await refuse(write_refusal(503,
-                                  "This server has as many connections as it takes; try again "
-                                  "later.",
-                                  retry));
-    co_return;
   }
   if (!refusal.empty()) {
     refused();
@@ -211,7 +261,8 @@ task<> visitor::upgrade(http_head head) {
   }
 
   chorus::admission admitted;
-  if (!over_limit && hook_of(owner_, *match.target)) {
+  session ousted;
+  if (lacking.empty() && hook_of(owner_, *match.target)) {
     auto answer = co_await authorise(head, match);
     if (!answer)
       co_return;
@@ -224,6 +275,25 @@ task<> visitor::upgrade(http_head head) {
                            head, match.target->pattern);
       co_return;
     }
+    if (admitted.what() == chorus::admission::verdict::accepted &&
+        !permit_.take_user(admitted.user(), ousted)) {
+      owner_.count.refused_user.fetch_add(1, std::memory_order_relaxed);
+      lacking = "This user has as many connections here as it may; close one, or try again later.";
+      lacking_status = 429;
+    }
+  }
+  if (!lacking.empty()) {
+    permit_.release();
+    if (setup_.options.on_limit == over_limit::refuse_upgrade) {
+      static constexpr header_field retry[] = {{"Retry-After", "5"}};
+      co_await refuse(write_refusal(lacking_status, lacking, retry));
+      co_return;
+    }
+  }
+  if (ousted) {
+    owner_.count.users_ousted.fetch_add(1, std::memory_order_relaxed);
+    ousted.start_close(close_code::policy_violation,
+                       "this user has connected elsewhere, and may only so often");
   }
 
   session_setup made;
@@ -246,10 +316,32 @@ task<> visitor::upgrade(http_head head) {
     failed();
     co_return;
   }
-  std::string remote = carrier_->remote_address();
+  if (client != carrier_->remote_address())
+    made.remote = client;
   made.carrier = std::move(carrier_);
-  open_session(std::move(head), std::move(match), std::move(remote), made, std::move(permit),
-               admitted);
+  open_session(std::move(head), std::move(match), client, made, admitted, lacking);
+}
+
+bool visitor::origin_passes(const http_head &head) const {
+  const auto count = head.count("Origin");
+  if (count == 0)
+    return true;
+  const auto origin = head.find("Origin");
+  if (count > 1)
+    return false;
+  if (origin_allowed(origin, head.find("Host"), setup_.options.allowed_origins))
+    return true;
+  if (!setup_.options.allow_origin)
+    return false;
+  try {
+    return setup_.options.allow_origin(origin);
+  } catch (const std::exception &x) {
+    setup_.report(std::string("allow_origin failed, and the origin was refused: ") + x.what(),
+                  nullptr);
+  } catch (...) {
+    setup_.report("allow_origin failed, and the origin was refused", nullptr);
+  }
+  return false;
 }
 
 // Nothing when the request has been answered, or its peer has gone.
@@ -258,7 +350,7 @@ task<std::optional<chorus::admission>> visitor::authorise(const http_head &head,
   const auto pattern = match.target->pattern;
   visit_.at = phase::asking;
   auto run = start_hook(owner_.shared_from_this(), match.target,
-                        make_request(head, match, carrier_->remote_address()));
+                        make_request(head, match, client_of(head)));
   const auto how = co_await await_hook(run);
   if (how != hook_wait::over) {
     // An interrupted coroutine could await nothing any more.
@@ -344,6 +436,7 @@ bool visitor::read_ahead() noexcept {
 // Answers for a hook that did not, and waits for its end: nothing of it is left running unknown.
 task<> visitor::end_hook(std::shared_ptr<hook_run> run, hook_wait why, const http_head &head,
                          const std::string &pattern) {
+  permit_.release();
   run->cancel.emit(asio::cancellation_type::terminal);
   if (why == hook_wait::gone) {
     failed();
@@ -395,23 +488,34 @@ void visitor::complain(std::string what, const http_head &head) {
 }
 
 void visitor::open_session(http_head head, route_match match, std::string remote,
-                           session_setup &made, connection_permit permit,
-                           const chorus::admission &admitted_as) {
+                           session_setup &made, const chorus::admission &admitted_as,
+                           std::string_view lacking) {
   const std::string received = reader_.take_leftover() + early_;
   made.received = std::as_bytes(std::span(received));
   auto live = std::make_shared<live_session>();
   live->owner = &owner_;
-  const bool admitted = static_cast<bool>(permit);
-  live->permit = std::move(permit);
+  live->permit = std::move(permit_);
   made.observer = live.get();
   made.terms = make_terms(admitted_as);
   auto target = match.target;
   auto r = make_request(std::move(head), std::move(match), std::move(remote), admitted_as.who());
   made.origin = r.core();
+  auto *meter = made.terms ? static_cast<shard_queues::meter *>(made.terms->meter.get()) : nullptr;
   auto s = make_session(std::move(made));
+  if (meter)
+    meter->watch(*s.core());
   owner_.begin_session(live, s);
-  if (owner_.stopping() || !admitted) {
-    s.start_close(admitted ? close_code::going_away : close_code::try_again_later);
+  if (!lacking.empty()) {
+    s.start_close(close_code::try_again_later, lacking);
+    return;
+  }
+  if (owner_.stopping()) {
+    s.start_close(close_code::going_away);
+    return;
+  }
+  if (!live->permit.open(s)) {
+    s.start_close(close_code::policy_violation,
+                  "this user has connected elsewhere, and may only so often");
     return;
   }
   if (owner_.draining()) { // since this upgrade was agreed to
@@ -428,10 +532,14 @@ void visitor::open_session(http_head head, route_match match, std::string remote
 
 // Null when there is nothing to keep for this session.
 std::unique_ptr<session_terms> visitor::make_terms(const chorus::admission &admitted) {
-  if (admitted.user().empty())
+  auto rate = make_inbound_rate(setup_.options.rate, owner_.home().now(), setup_.rates);
+  if (admitted.user().empty() && !rate && !owner_.queues())
     return nullptr;
   auto terms = std::make_unique<session_terms>();
   terms->user = admitted.user();
+  terms->rate = std::move(rate);
+  if (owner_.queues())
+    terms->meter = std::make_unique<shard_queues::meter>(owner_.queues());
   return terms;
 }
 
@@ -442,6 +550,7 @@ task<bool> visitor::write(std::string text) {
 }
 
 task<> visitor::refuse(std::string text) {
+  permit_.release();
   if (!co_await write(std::move(text)))
     co_return;
   // Bytes of the peer that are still unread when the socket closes would reset the connection and

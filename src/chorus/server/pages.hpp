@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace chorus::detail {
 
@@ -17,11 +18,12 @@ task<arrival> read_on(server_shard &owner, transport::stream &carrier, http_read
 
 class page_visit {
 public:
-  // `last`: no further request is read from this connection. Everything outlives the visit.
+  // `last`: no further request is read from this connection. `client`: the address whose request it is.
+  // The others outlive the visit.
   page_visit(server_shard &owner, http_visit &visit, transport::stream &carrier,
-             http_reader &reader, bool last) noexcept
+             http_reader &reader, bool last, std::string client) noexcept
       : owner_(owner), setup_(*owner.setup()), visit_(visit), carrier_(carrier), reader_(reader),
-        last_(last) {}
+        client_(std::move(client)), last_(last) {}
 
   enum class outcome : unsigned char {
     next, // another request may come
@@ -45,6 +47,7 @@ private:
   http_visit &visit_;
   transport::stream &carrier_;
   http_reader &reader_;
+  const std::string client_;
   const bool last_;
 };
 

@@ -12,11 +12,13 @@
 #include <chorus/async/runtime.hpp>
 #include <chorus/server/admission.hpp>
 #include <chorus/server/drain.hpp>
+#include <chorus/server/limits.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/server/room.hpp>
 #include <chorus/server/room_options.hpp>
 #include <chorus/server/routes.hpp>
+#include <chorus/session/rate.hpp>
 #include <chorus/transport/tls_options.hpp>
 
 #include <chrono>
@@ -36,6 +38,14 @@ enum class over_limit : std::uint8_t {
   close_try_later, // upgrade, then close with 1013, so that browsers learn why
 };
 
+// Whether connections begin with a header of the PROXY protocol, version 1 or 2, that tells the
+// client's address. Where one has to come and does not, the connection is closed without an answer.
+enum class proxy_protocol : std::uint8_t {
+  off,
+  required, // from everybody: only proxies can reach this server
+  trusted,  // from trusted_proxies; others connect without
+};
+
 struct server_options {
   std::string listen = "127.0.0.1:0"; // "host:port", "[::1]:0", "unix:/path", "fd:3"
   tls_options tls{};                  // with a certificate_file: wss
@@ -53,7 +63,9 @@ struct server_options {
   // once.
   std::function<void(std::string_view what, const chorus::session *)> on_error{};
   // Connections at a time that are no sessions: in their TLS or HTTP handshake, or asking for pages.
-  // One more is answered 503, or closed under TLS. 0 for no limit.
+  // For one more another goes that says nothing: the oldest of the address that has the most, if that
+  // has more than the newcomer's, or the oldest of all that is older than an eighth of
+  // handshake_timeout. When there is none, it is answered 503, or closed under TLS. 0 for no limit.
   std::size_t max_handshakes = 1024;
   // Further addresses, each like `listen`; when one can't be listened on, `start` fails and none is.
   // An inherited descriptor is named "fd:3" (inherited_sockets() knows their numbers): it must be a
@@ -85,13 +97,33 @@ struct server_options {
   std::size_t max_lingering_rooms = 10'000;
   // Asked of every join, before the room's own hook; see room_options::on_join.
   chorus::join_hook join_hook{};
+  // Asked for an origin that is neither the server's own nor in allowed_origins; true lets it in. On
+  // any shard's thread; one that throws refuses and is told to `on_error`.
+  std::function<bool(std::string_view origin)> allow_origin{};
+  // Sessions of one address, the /64 network of an IPv6 one, over all shards; beyond it 429, or
+  // what on_limit says. 0 for no limit. Peers on unix sockets are not counted.
+  std::size_t max_connections_per_address = 0;
+  // Sessions of one user, as the authorisation hook names it. 0 for no limit.
+  std::size_t max_connections_per_user = 0;
+  over_user_limit on_user_limit = over_user_limit::refuse_new;
+  // Whose X-Forwarded-For is believed: "10.0.0.0/8", "2001:db8::7", "unix:" for peers on unix sockets.
+  // The client is the right-most address there that is no trusted proxy. Of all others the header is
+  // only a header.
+  std::vector<std::string> trusted_proxies{};
+  proxy_protocol proxy = proxy_protocol::off;
+  // What one peer may send; see session/rate.hpp. Off by default.
+  rate_options rate{};
+  // Bytes of frames in the outgoing queues of all sessions together whose peers do not keep up; a frame
+  // that several wait for counts for each. Beyond it the sessions with the largest queues are closed
+  // (1013, evicted). 0 for no limit.
+  std::size_t queue_budget_bytes = 0;
 };
 
 struct server_stats {
   std::uint64_t accepted = 0;          // connections
   std::uint64_t upgraded = 0;          // sessions opened
   std::uint64_t refused_limit = 0;     // by max_connections or max_handshakes
-  std::uint64_t refused_other = 0;     // any other 4xx or 5xx answer to an upgrade
+  std::uint64_t refused_other = 0;     // any 4xx or 5xx answer to an upgrade not counted below
   std::uint64_t handshakes_failed = 0; // gone, late, or not speaking HTTP
   std::uint64_t accept_errors = 0;
   std::uint64_t handler_failures = 0;  // handlers that threw
@@ -104,6 +136,18 @@ struct server_stats {
   std::size_t handshakes = 0;  // connections that are no sessions now
   std::uint64_t refused_unauthorised = 0; // by an authorisation hook, closing answers included
   resume_stats resume{};
+  std::uint64_t refused_origin = 0;
+  std::uint64_t refused_address = 0; // by max_connections_per_address
+  std::uint64_t refused_user = 0;    // by max_connections_per_user
+  std::uint64_t users_ousted = 0;    // sessions closed by over_user_limit::close_oldest
+  std::uint64_t refused_proxy =
+      0; // connections without the PROXY header they need, or with a bad one
+  std::uint64_t rate_closed = 0;    // sessions, by over_rate::close
+  std::uint64_t rate_dropped = 0;   // messages and pings, by over_rate::drop
+  std::uint64_t evicted_budget = 0; // by queue_budget_bytes; counted in `evicted`, too
+  // What counts against queue_budget_bytes now.
+  std::size_t queued_bytes_waiting = 0;
+  std::uint64_t handshakes_evicted = 0; // to make room among max_handshakes
 };
 
 struct stop_report {

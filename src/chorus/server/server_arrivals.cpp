@@ -9,19 +9,86 @@
 
 namespace chorus::detail {
 
-bool http_visit::admit(const std::shared_ptr<server_setup> &setup) noexcept {
-  const std::size_t limit = setup->options.max_handshakes;
-  if (setup->handshakes.fetch_add(1, std::memory_order_relaxed) >= limit && limit != 0) {
-    setup->handshakes.fetch_sub(1, std::memory_order_relaxed);
+bool http_visit::admit(const std::shared_ptr<server_setup> &setup, std::shared_ptr<shard> where,
+                       std::string_view address) {
+  home = std::move(where);
+  std::shared_ptr<http_visit> gone;
+  const auto grace = std::chrono::duration_cast<duration>(setup->options.handshake_timeout) / 8;
+  if (!setup->handshakes.enter(*this, address_key(address), setup->options.max_handshakes,
+                               home->now(), grace, gone))
     return false;
-  }
   counted_in = setup;
+  if (gone) {
+    auto &there = *gone->home;
+    there.post([one = std::move(gone)] { one->evict(); });
+  }
   return true;
+}
+
+void http_visit::evict() noexcept {
+  if (interrupted || !waits())
+    return; // it goes anyway, or has come a step further: let it
+  evicted = true;
+  cancel.emit(boost::asio::cancellation_type::terminal);
 }
 
 http_visit::~http_visit() {
   if (counted_in)
-    counted_in->handshakes.fetch_sub(1, std::memory_order_relaxed);
+    counted_in->handshakes.leave(*this);
+}
+
+bool connection_permit::take(const std::shared_ptr<server_setup> &setup) noexcept {
+  const std::size_t limit = setup->options.max_connections;
+  if (setup->admitted.fetch_add(1, std::memory_order_relaxed) >= limit && limit != 0) {
+    setup->admitted.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
+  setup_ = setup;
+  return true;
+}
+
+further_places &connection_permit::further() {
+  if (!further_)
+    further_ = std::make_unique<further_places>(setup_);
+  return *further_;
+}
+
+bool connection_permit::take_address(std::string_view address) {
+  const auto limit = setup_->options.max_connections_per_address;
+  auto key = limit == 0 ? std::string() : address_key(address);
+  if (key.empty())
+    return true;
+  auto &all = further();
+  if (!setup_->addresses.take(key, limit))
+    return false;
+  all.address = std::move(key);
+  return true;
+}
+
+bool connection_permit::take_user(const std::string &user, session &ousted) {
+  const auto limit = setup_->options.max_connections_per_user;
+  if (limit == 0 || user.empty())
+    return true;
+  auto &all = further();
+  all.user = setup_->users.take(user, limit, setup_->options.on_user_limit, ousted);
+  return all.user != nullptr;
+}
+
+bool connection_permit::open(const session &s) {
+  return !further_ || !further_->user || setup_->users.open(*further_->user, s);
+}
+
+void connection_permit::release() noexcept {
+  further_.reset();
+  if (auto setup = std::exchange(setup_, nullptr))
+    setup->admitted.fetch_sub(1, std::memory_order_relaxed);
+}
+
+further_places::~further_places() {
+  if (!address.empty())
+    setup->addresses.release(address);
+  if (user)
+    setup->users.release(user);
 }
 
 void server_shard::note_accept_errors(server_door &door) noexcept {

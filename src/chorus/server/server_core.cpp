@@ -65,6 +65,8 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
   if (const auto complaint = complaint_about(options.session.heartbeat); !complaint.empty())
     throw std::invalid_argument("chorus: server_options: session." + std::string(complaint));
   setup_->options = std::move(options);
+  if (setup_->options.queue_budget_bytes != 0)
+    setup_->budget = std::make_shared<queue_budget>(setup_->options.queue_budget_bytes);
   setup_->rooms = std::make_shared<hub>(
       runtime_,
       [setup = std::weak_ptr(setup_)](std::string_view what, const session &member) {
@@ -102,8 +104,14 @@ server_stats server_core::stats() const {
   server_stats sum;
   for (const auto &s : shards_)
     s->add_to(sum);
-  sum.handshakes = setup_->handshakes.load(std::memory_order_relaxed);
+  sum.handshakes = setup_->handshakes.size();
   sum.resume = setup_->rooms->resume()->counters.values();
+  sum.rate_dropped = setup_->rates->dropped.load(std::memory_order_relaxed);
+  sum.rate_closed = setup_->rates->closed.load(std::memory_order_relaxed);
+  if (setup_->budget) {
+    sum.evicted_budget = setup_->budget->evicted();
+    sum.queued_bytes_waiting = setup_->budget->total();
+  }
   return sum;
 }
 
@@ -167,6 +175,16 @@ task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
   auto &setup = *self->setup_;
   if (auto usable = check(setup.options); !usable)
     co_return usable;
+  proxy_list proxies;
+  for (const auto &entry : setup.options.trusted_proxies)
+    if (const auto complaint = proxies.add(entry); !complaint.empty())
+      co_return failure(error::bad_option, stage::configure,
+                        "server_options::trusted_proxies: " + complaint);
+  if (setup.options.proxy == proxy_protocol::trusted && proxies.empty())
+    co_return failure(error::bad_option, stage::configure,
+                      "proxy_protocol::trusted needs server_options::trusted_proxies: who may tell "
+                      "the address of others.");
+  setup.proxies = std::move(proxies);
   if (!setup.options.tls.certificate_file.empty()) {
     auto context = transport::make_server_context(setup.options.tls);
     if (!context)

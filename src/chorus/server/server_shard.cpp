@@ -1,6 +1,7 @@
 #include <chorus/server/server_shard.hpp>
 
 #include <chorus/async/spawn.hpp>
+#include <chorus/transport/address.hpp>
 #include <chorus/transport/socket_stream.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -56,21 +57,6 @@ void server_setup::report(std::string_view what, const session *s) const noexcep
   } catch (...) {
     // There is nobody left to tell.
   }
-}
-
-bool connection_permit::take(const std::shared_ptr<server_setup> &setup) noexcept {
-  const std::size_t limit = setup->options.max_connections;
-  if (setup->admitted.fetch_add(1, std::memory_order_relaxed) >= limit && limit != 0) {
-    setup->admitted.fetch_sub(1, std::memory_order_relaxed);
-    return false;
-  }
-  setup_ = setup;
-  return true;
-}
-
-void connection_permit::release() noexcept {
-  if (auto setup = std::exchange(setup_, nullptr))
-    setup->admitted.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void live_session::on_session_closed(const session &s) noexcept {
@@ -131,6 +117,8 @@ server_shard::server_shard(std::shared_ptr<shard> home,
     : home_(std::move(home)), setup_(std::move(setup)) {
   visits_.next = visits_.prev = &visits_;
   sessions_.next = sessions_.prev = &sessions_;
+  if (setup_->budget)
+    queues_ = shard_queues::make(home_, setup_->budget);
 }
 
 server_shard::~server_shard() {
@@ -157,7 +145,8 @@ void server_shard::serve(transport::descriptor socket) noexcept {
     return;
   try {
     auto visit = std::make_shared<http_visit>();
-    if (!visit->admit(setup_)) {
+    const auto address = transport::remote_address_of(socket.get());
+    if (!visit->admit(setup_, home_, address)) {
       turn_away(std::move(socket), "This server has as many handshakes under way as it takes; try "
                                    "again later.");
       return;
@@ -348,6 +337,12 @@ void server_shard::add_to(server_stats &stats) const {
   stats.handler_failures += value(count.handler_failures);
   stats.evicted += value(count.evicted);
   stats.refused_unauthorised += value(count.refused_unauthorised);
+  stats.refused_origin += value(count.refused_origin);
+  stats.refused_address += value(count.refused_address);
+  stats.refused_user += value(count.refused_user);
+  stats.refused_proxy += value(count.refused_proxy);
+  stats.handshakes_evicted += value(count.handshakes_evicted);
+  stats.users_ousted += value(count.users_ousted);
   stats.connections += value(open_);
   stats.handlers += value(handlers_);
   std::lock_guard lock(sessions_mutex_);

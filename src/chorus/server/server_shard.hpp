@@ -5,7 +5,11 @@
 // Ownership: the server, every connection's coroutine and every handler's coroutine hold it; it goes
 // on its own shard, and tells what is left of its sessions to forget it.
 
+#include <chorus/server/addresses.hpp>
+#include <chorus/server/handshake_table.hpp>
 #include <chorus/server/hub.hpp>
+#include <chorus/server/limits.hpp>
+#include <chorus/server/queue_budget.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/route_table.hpp>
 #include <chorus/server/server.hpp>
@@ -42,29 +46,59 @@ struct server_setup {
   std::shared_ptr<hub> rooms;
   std::shared_ptr<transport::tls_context> tls; // null: plain
   std::atomic<std::size_t> admitted{0};        // sessions that count against max_connections
-  std::atomic<std::size_t> handshakes{0};      // connections that count against max_handshakes
+  handshake_table handshakes;                  // connections that count against max_handshakes
+  address_tally addresses; // sessions by address, with max_connections_per_address
+  user_table users;        // sessions by user, with max_connections_per_user
+  proxy_list proxies;      // read from the options by `start`
+  std::shared_ptr<rate_counters> rates = std::make_shared<rate_counters>();
+  std::shared_ptr<queue_budget> budget; // null: none
 
   // Tells `on_error`, and never throws.
   void report(std::string_view what, const session *s) const noexcept;
 };
 
-// One of max_connections.
+struct server_setup;
+
+// What a session holds besides: one of its address's and one of its user's places.
+struct further_places {
+  explicit further_places(std::shared_ptr<server_setup> s) noexcept : setup(std::move(s)) {}
+  ~further_places();
+  further_places(const further_places &) = delete;
+  further_places &operator=(const further_places &) = delete;
+
+  std::shared_ptr<server_setup> setup;
+  std::string address; // empty: none
+  std::shared_ptr<user_table::place> user;
+};
+
+// One of max_connections, and of the limits per address and user.
 class connection_permit {
 public:
   connection_permit() noexcept = default;
-  connection_permit(connection_permit &&other) noexcept : setup_(std::move(other.setup_)) {}
+  connection_permit(connection_permit &&other) noexcept
+      : setup_(std::move(other.setup_)), further_(std::move(other.further_)) {}
   connection_permit &operator=(connection_permit &&other) noexcept {
     std::swap(setup_, other.setup_);
+    std::swap(further_, other.further_);
     return *this;
   }
   ~connection_permit() { release(); }
   explicit operator bool() const noexcept { return setup_ != nullptr; }
   // False when the limit is reached.
   bool take(const std::shared_ptr<server_setup> &setup) noexcept;
+  // The same for an address (as a stream gives it) and for a user, after `take`. No limit, no address
+  // and no user always fit.
+  bool take_address(std::string_view address);
+  bool take_user(const std::string &user, session &ousted);
+  // The session is open; false when it had to make room for another of its user before it was.
+  bool open(const session &s);
   void release() noexcept;
 
 private:
+  further_places &further();
+
   std::shared_ptr<server_setup> setup_;
+  std::unique_ptr<further_places> further_; // null: none
 };
 
 struct list_hook {
@@ -83,13 +117,27 @@ struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
   };
   http_visit() noexcept = default;
   ~http_visit();
-  // Counts it; false when max_handshakes is reached.
-  bool admit(const std::shared_ptr<server_setup> &setup) noexcept;
+  // Counts it; false when max_handshakes is reached and nobody else makes room.
+  bool admit(const std::shared_ptr<server_setup> &setup, std::shared_ptr<shard> where,
+             std::string_view address);
+  // It is the peer's turn. Any thread.
+  bool waits() const noexcept {
+    const auto now = at.load(std::memory_order_relaxed);
+    return now == phase::securing || now == phase::reading || now == phase::between;
+  }
+  // Another one needs the place. On its shard.
+  void evict() noexcept;
 
   std::shared_ptr<server_setup> counted_in; // null: not admitted
+  std::shared_ptr<shard> home;
   boost::asio::cancellation_signal cancel;
-  phase at = phase::securing;
+  std::atomic<phase> at = phase::securing;
   bool interrupted = false; // the server stops
+  bool evicted = false;
+  // The table's.
+  std::string key;
+  time_point arrived{};
+  bool listed = false;
 };
 
 // An upgraded connection, until it is closed and its handler has ended.
@@ -150,6 +198,8 @@ public:
   bool draining() const noexcept { return draining_; }
   // While draining: seconds, for the header of a refusal.
   std::string_view retry_after() const noexcept { return retry_after_; }
+  // Null without a budget.
+  const std::shared_ptr<shard_queues> &queues() const noexcept { return queues_; }
 
   // Accepts; with `deal_to`, for these in turn. Fails with not_open when the server stops.
   result<> listen(std::unique_ptr<transport::listener> l,
@@ -192,8 +242,10 @@ public:
     std::atomic<std::uint64_t> accepted{0}, upgraded{0}, refused_limit{0}, refused_other{0},
         handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0},
         refused_unauthorised{0};
-        handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0};
+    handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0};
     std::atomic<std::uint64_t> drain_sessions{0}, drain_closed{0}, drain_left{0}, drain_refused{0};
+    refused_unauthorised{0}, refused_origin{0}, refused_address{0}, refused_user{0},
+        refused_proxy{0}, handshakes_evicted{0}, users_ousted{0};
   } count;
 
 private:
@@ -229,12 +281,13 @@ private:
   std::string retry_after_;
   std::vector<std::shared_ptr<live_session>> to_close_; // the oldest last
   std::function<void()> empty_;
+  std::shared_ptr<shard_queues> queues_;
 
   std::atomic<std::size_t> open_{0};
   std::atomic<std::size_t> handlers_{0};
   mutable std::mutex sessions_mutex_; // the list of sessions is written here and read from anywhere
   std::unordered_map<session_id, live_session *> by_id_; // of that list
-  session_stats ended_;               // sums over ended sessions
+  session_stats ended_;                                  // sums over ended sessions
 };
 
 // The life of a connection up to its upgrade (connection.cpp).

@@ -7,7 +7,7 @@ namespace chorus::detail {
 namespace {
 constexpr std::int64_t token = 1'000'000'000;
 constexpr std::int64_t deepest_debt = -4 * token * token;
-constexpr std::uint64_t most_at_once = 4 * std::uint64_t{token};
+constexpr std::uint64_t most_at_once = UINT32_MAX;
 } // namespace
 
 token_bucket::token_bucket(std::uint32_t per_second, std::uint32_t burst, time_point now) noexcept

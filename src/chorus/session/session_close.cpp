@@ -46,11 +46,12 @@ void session_core::evict_for_budget() noexcept {
   if (state() == session_state::closed)
     return;
   const auto keep = shared_from_this();
-  if (!closing_)
+  const bool first = !closing_;
+  if (first)
     evict_with(sentence, "out of memory for queues");
   out_.forget_withheld();
   // Behind a large message of which the peer takes nothing a close frame would keep the memory.
-  if (carrier_ && out_.queued_bytes() > outbox::cork_limit)
+  if (carrier_ && (!first || out_.queued_bytes() > outbox::cork_limit))
     abort(ended_with(error::evicted, remote_, sentence, close_code::try_again_later));
 }
 
