@@ -1,4 +1,5 @@
 #pragma once
-// JSON over sessions; beside `chorus/chorus.hpp`, which leaves it out to compile faster.
+// JSON over sessions and plain HTTP; beside `chorus/chorus.hpp`, which leaves it out to compile faster.
 
 #include <chorus/json/json.hpp>
+#include <chorus/server/json_pages.hpp>
