@@ -76,7 +76,10 @@ using chorus::session_state;
 using chorus::session_stats;
 
 // json
+using chorus::json_body;
 using chorus::json_limits;
+using chorus::json_refusal;
+using chorus::json_response;
 using chorus::receive_json;
 using chorus::send_json;
 using chorus::to_json;
@@ -92,6 +95,7 @@ using chorus::connect_options;
 using chorus::header;
 
 // server
+using chorus::admin_options;
 using chorus::asset;
 using chorus::broadcast_options;
 using chorus::broadcast_report;

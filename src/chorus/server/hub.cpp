@@ -57,6 +57,22 @@ room_options hub::options_for(std::string_view name) const {
   return {};
 }
 
+room hub::find(std::string_view name) {
+  std::lock_guard lock(mutex_);
+  const auto found = rooms_.find(std::string(name));
+  return room(found == rooms_.end() ? nullptr : found->second.lock());
+}
+
+std::vector<room> hub::list() {
+  std::vector<room> all; // they go without the lock, which a room's end takes
+  std::lock_guard lock(mutex_);
+  all.reserve(rooms_.size());
+  for (const auto &[name, entry] : rooms_)
+    if (auto core = entry.lock())
+      all.emplace_back(std::move(core));
+  return all;
+}
+
 room hub::everyone() {
   std::lock_guard lock(mutex_);
   if (!everyone_)

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 namespace chorus::detail {
 
@@ -30,6 +31,8 @@ public:
   // From any thread.
   room get(std::string_view name);
   room everyone();
+  room find(std::string_view name); // null when there is none
+  std::vector<room> list();         // all but everyone(), in no order
   // No join succeeds from here on; members stay until their sessions end.
   void close() noexcept;
   bool closed() const noexcept { return closed_.load(std::memory_order_relaxed); }

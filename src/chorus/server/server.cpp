@@ -1,6 +1,7 @@
 #include <chorus/server/server.hpp>
 
 #include <chorus/async/remote.hpp>
+#include <chorus/server/admin.hpp>
 #include <chorus/server/server_core.hpp>
 #include <chorus/server/static_files.hpp>
 
@@ -72,6 +73,13 @@ void server::files(std::string_view prefix, const std::string &directory, file_o
 void server::assets(std::string_view prefix, const std::vector<asset> &assets,
                     file_options options) {
   detail::add_assets(routes_of(*core_).everywhere(), prefix, assets, std::move(options));
+}
+
+void server::mount_admin(std::string_view prefix, admin_options options,
+                         const mount_options &where) {
+  auto &all = routes_of(*core_);
+  auto &into = where.host.empty() ? all.everywhere() : all.on(where.host);
+  detail::add_admin(into, prefix, core_, std::move(options));
 }
 
 void server::mount(std::string_view prefix, routes &&part, const mount_options &options) {

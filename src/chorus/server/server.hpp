@@ -155,6 +155,12 @@ struct stop_report {
   std::size_t sessions_aborted = 0;   // not closed in order by then
 };
 
+struct admin_options {
+  // Every request needs it: "Authorization: Bearer TOKEN". Visible ASCII; an empty one throws
+  // std::invalid_argument.
+  std::string token{};
+};
+
 class server {
 public:
   using handler = routes::handler;
@@ -179,6 +185,9 @@ public:
   void assets(std::string_view prefix, const std::vector<asset> &assets, file_options options = {});
   // All of `part`, behind `prefix`; "" or "/" for none.
   void mount(std::string_view prefix, routes &&part, const mount_options &options = {});
+
+  // JSON pages behind `prefix` that look into the server and act on it; docs/http.md lists them.
+  void mount_admin(std::string_view prefix, admin_options options, const mount_options &where = {});
 
   // Listens. Completes when connections are accepted; fails with listen_failed (address in use, no
   // permission, unknown address) or tls_bad_configuration.

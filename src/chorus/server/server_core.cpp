@@ -129,6 +129,13 @@ session server_core::find(session_id id) const {
   return {};
 }
 
+std::vector<open_connection> server_core::connections() const {
+  std::vector<open_connection> all;
+  for (const auto &s : shards_)
+    s->add_to(all);
+  return all;
+}
+
 std::size_t server_core::open_sessions() const noexcept {
   std::size_t sum = 0;
   for (const auto &s : shards_)

@@ -33,6 +33,7 @@ public:
   server_stats stats() const;
   std::vector<session> sessions() const;
   session find(session_id id) const;
+  std::vector<open_connection> connections() const;
   std::size_t open_sessions() const noexcept;
 
   // Aborts everything soon. From any thread; nobody waits.

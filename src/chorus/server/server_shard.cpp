@@ -199,6 +199,10 @@ void server_shard::begin_handler(const std::shared_ptr<live_session> &live,
   live->running = true;
   live->runner = shared_from_this();
   live->target = std::move(target);
+  {
+    std::lock_guard lock(sessions_mutex_);
+    live->asked = r;
+  }
   handlers_.fetch_add(1, std::memory_order_relaxed);
   keep(live);
   handler_end end(*live);
@@ -362,6 +366,14 @@ session server_shard::find(session_id id) const {
   std::lock_guard lock(sessions_mutex_);
   const auto found = by_id_.find(id);
   return found != by_id_.end() && found->second->open ? found->second->handle : session();
+}
+
+void server_shard::add_to(std::vector<open_connection> &connections) const {
+  std::lock_guard lock(sessions_mutex_);
+  for_each<live_session>(sessions_, [&](live_session &live) {
+    if (live.open)
+      connections.push_back({live.handle, live.asked});
+  });
 }
 
 void server_shard::add_to(std::vector<session> &sessions) const {

@@ -140,12 +140,19 @@ struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
   bool listed = false;
 };
 
+// An open session and the request that began it.
+struct open_connection {
+  session handle;
+  request asked;
+};
+
 // An upgraded connection, until it is closed and its handler has ended.
 struct live_session final : list_hook, session_observer {
   void on_session_closed(const session &s) noexcept override;
 
   server_shard *owner = nullptr; // null once forgotten
   session handle;
+  request asked; // empty: it has no handler
   connection_permit permit;
   boost::asio::cancellation_signal cancel; // of the handler
   std::shared_ptr<membership> user_seat;   // while it is open; null: it has no user
@@ -236,6 +243,7 @@ public:
   void add_to(server_stats &stats) const;
   void add_to(std::vector<session> &sessions) const;
   session find(session_id id) const;
+  void add_to(std::vector<open_connection> &connections) const;
   std::size_t open_sessions() const noexcept { return open_.load(std::memory_order_relaxed); }
   std::size_t handlers() const noexcept { return handlers_.load(std::memory_order_relaxed); }
   struct counters {
@@ -288,6 +296,9 @@ private:
   mutable std::mutex sessions_mutex_; // the list of sessions is written here and read from anywhere
   std::unordered_map<session_id, live_session *> by_id_; // of that list
   session_stats ended_;                                  // sums over ended sessions
+  // The list of sessions, and what they asked, is written here and read from anywhere.
+  mutable std::mutex sessions_mutex_;
+  session_stats ended_; // sums over ended sessions
 };
 
 // The life of a connection up to its upgrade (connection.cpp).
