@@ -1,0 +1,155 @@
+// Half-done handshakes: they end, and until then they keep nobody out.
+
+#include "admission_support.hpp"
+#include "unit/transport/tls_support.hpp"
+
+using namespace server_test;
+
+BOOST_AUTO_TEST_SUITE(admission_handshakes)
+
+namespace {
+
+std::string source(int n) { return "127.0.2." + std::to_string(n); }
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(an_address_with_many_makes_room_for_others) {
+  for (unsigned threads : {1U, 2U}) {
+    chorus::server_options options;
+    options.max_handshakes = 20;
+    options.handshake_timeout = 1h;
+    admitting f(options, threads);
+    std::vector<wire> silent;
+    for (int i = 0; i < 20; ++i) {
+      silent.push_back(wire_from("127.0.0.2", f.port()));
+      BOOST_REQUIRE(comes_true([&] { return f.stats().handshakes == std::size_t(i) + 1; }));
+    }
+    // One more of the same gets nothing; others do, again and again.
+    auto same = wire_from("127.0.0.2", f.port());
+    BOOST_TEST(same.read_all().starts_with("HTTP/1.1 503 "));
+    for (int i = 0; i < 15; ++i) {
+      auto other = wire_from(source(i + 1).c_str(), f.port());
+      BOOST_TEST(upgraded(ask(other, "/where")));
+      // It took the place of the one that had come first and leaves it to the next.
+      BOOST_REQUIRE(comes_true([&] { return f.stats().handshakes == 19; }));
+    }
+    BOOST_TEST(f.stats().handshakes_evicted == 1u);
+    const auto answer = silent.front().read_all();
+    BOOST_TEST(answer.starts_with("HTTP/1.1 503 "));
+    BOOST_TEST(has(answer, "sooner"));
+    for (std::size_t i = 1; i < silent.size(); ++i)
+      BOOST_TEST(!silent[i].readable());
+    // Several newcomers that stay half-way, too.
+    std::vector<wire> more;
+    for (int i = 0; i < 8; ++i)
+      more.push_back(wire_from(source(i + 1).c_str(), f.port()));
+    BOOST_TEST(comes_true([&] { return f.stats().handshakes_evicted == 8; }));
+    BOOST_TEST(comes_true([&] { return f.stats().handshakes == 20; }));
+    for (auto &w : more)
+      BOOST_TEST(upgraded(ask(w, "/where")));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_oldest_goes_when_it_is_old_enough) {
+  chorus::server_options options;
+  options.max_handshakes = 3;
+  options.handshake_timeout = 400ms; // old enough after 50
+  admitting f(options);
+  std::vector<wire> silent;
+  for (int i = 0; i < 3; ++i) {
+    silent.emplace_back(f.port());
+    BOOST_REQUIRE(comes_true([&] { return f.stats().handshakes >= std::size_t(i) + 1; }));
+  }
+  // Sooner or later, and before all are ended, there is a place.
+  BOOST_TEST(comes_true([&] {
+    wire w(f.port());
+    return upgraded(ask(w, "/where"));
+  }));
+}
+
+BOOST_AUTO_TEST_CASE(who_is_being_served_is_not_evicted) {
+  std::atomic<bool> open{false};
+  std::atomic<int> entered{0};
+  chorus::server_options options;
+  options.max_handshakes = 4;
+  options.handshake_timeout = 1h;
+  options.authorize = [&](chorus::request) -> chorus::task<chorus::admission> {
+    ++entered;
+    while (!open)
+      co_await chorus::sleep(1ms);
+    co_return chorus::admission::accept();
+  };
+  admitting f(options);
+  std::vector<wire> asked;
+  for (int i = 0; i < 4; ++i) {
+    asked.push_back(wire_from("127.0.0.2", f.port()));
+    asked.back().send(upgrade_request("/where"));
+  }
+  BOOST_REQUIRE(comes_true([&] { return entered == 4; }));
+  auto other = wire_from("127.0.0.3", f.port());
+  BOOST_TEST(other.read_all().starts_with("HTTP/1.1 503 "));
+  open = true;
+  for (auto &w : asked)
+    BOOST_TEST(upgraded(w.read_response()));
+}
+
+// Of several kinds, 500 at a time from one address; the others notice nothing, and all are ended.
+BOOST_AUTO_TEST_CASE(five_hundred_slow_ones) {
+  for (const bool tls : {false, true}) {
+    chorus::server_options options;
+    options.max_handshakes = 300;
+    options.handshake_timeout = 1500ms;
+    if (tls)
+      options.tls = chorus::test::server_options();
+    admitting f(options, 2);
+    // A session that was there before.
+    std::optional<wire> before;
+    if (!tls)
+      before.emplace(open_session(f.port(), "/echo"));
+    std::vector<wire> slow;
+    const std::string request = upgrade_request("/echo");
+    for (int i = 0; i < 500; ++i) {
+      slow.push_back(wire_from("127.0.0.2", f.port()));
+      auto &w = slow.back();
+      if (i % 4 == 1)
+        w.send(std::string_view(request).substr(0, 40));
+      else if (i % 4 == 2)
+        w.send(std::string_view("\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", 11)); // half a hello
+      else if (i % 4 == 3)
+        w.send("G");
+    }
+    std::atomic<bool> trickle{true};
+    std::thread trickling([&] { // a byte at a time
+      for (std::size_t at = 1; trickle && at < request.size(); ++at) {
+        for (std::size_t i = 3; i < slow.size(); i += 4)
+          (void)::send(slow[i].fd(), request.data() + at, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        std::this_thread::sleep_for(10ms);
+      }
+    });
+    if (!tls) {
+      for (int i = 0; i < 40; ++i) {
+        auto honest = wire_from(source(i + 1).c_str(), f.port());
+        BOOST_TEST(upgraded(ask(honest, "/echo")));
+        honest.send(text_frame("hello"));
+        BOOST_TEST(honest.read_frame().payload == "hello");
+        before->send(text_frame("still here"));
+        BOOST_TEST(before->read_frame().payload == "still here");
+      }
+    }
+    std::size_t ended = 0;
+    for (auto &w : slow) {
+      w.read_all(); // to the end: it is ended
+      ++ended;
+    }
+    trickle = false;
+    trickling.join();
+    BOOST_TEST(ended == 500u);
+    BOOST_TEST(comes_true([&] { return f.stats().handshakes == 0; }));
+    if (before) {
+      before->send(text_frame("still here"));
+      BOOST_TEST(before->read_frame().payload == "still here");
+    }
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
