@@ -156,6 +156,8 @@ public:
   // Why the client ended, or else why the last attempt failed or the last connection ended.
   failure last_failure() const;
 
+  const std::shared_ptr<detail::client_core> &core() const noexcept { return core_; }
+
 private:
   std::shared_ptr<detail::client_core> core_;
 };

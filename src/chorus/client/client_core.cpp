@@ -138,15 +138,10 @@ task<result<message>> client_core::receive(std::shared_ptr<client_core> self) {
     co_return failure(error::busy, stage::open,
                       "this client's messages go to on_message, or are ignored by ignore_input");
   struct claim {
-    explicit claim(client_core &c) : core(c) {
-      std::lock_guard held(core.mutex_);
-      mine = !std::exchange(core.receiving_, true);
-    }
+    explicit claim(client_core &c) : core(c), mine(c.claim_receiver()) {}
     ~claim() {
-      if (!mine)
-        return;
-      std::lock_guard held(core.mutex_);
-      core.receiving_ = false;
+      if (mine)
+        core.release_receiver();
     }
     client_core &core;
     bool mine;
@@ -178,6 +173,48 @@ task<result<message>> client_core::receive(std::shared_ptr<client_core> self) {
         core.until(core.readable_, [c = self.get()] { return c->ended_ || !c->inbox_.empty(); });
     co_await std::move(arrived);
   }
+}
+
+bool client_core::claim_receiver() {
+  if (options_.on_message || options_.ignore_input)
+    return false;
+  lock held(mutex_);
+  return !std::exchange(receiving_, true);
+}
+
+void client_core::release_receiver() {
+  lock held(mutex_);
+  receiving_ = false;
+}
+
+void client_core::watch(std::shared_ptr<client_watcher> watcher) {
+  watcher_ = std::move(watcher);
+  while (const auto present = watcher_) {
+    message m;
+    {
+      lock held(mutex_);
+      if (inbox_.empty()) {
+        if (supervised_)
+          return;
+        break;
+      }
+      if (inbox_full(held))
+        supervisor_.wake_all();
+      m = std::move(inbox_.front());
+      inbox_.pop_front();
+      inbox_bytes_ -= m.size();
+    }
+    present->on_message(m);
+  }
+  tell_watcher_of_end();
+}
+
+void client_core::tell_watcher_of_end() {
+  const auto present = std::exchange(watcher_, nullptr);
+  if (!present)
+    return;
+  release_receiver();
+  present->on_ended(last_failure());
 }
 
 task<result<>> client_core::close(std::shared_ptr<client_core> self, close_code code,

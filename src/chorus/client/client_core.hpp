@@ -12,6 +12,7 @@
 
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,6 +20,18 @@
 #include <vector>
 
 namespace chorus::detail {
+
+// Takes the place of `receive` and `on_message` in a client. Called on its shard, never with the mutex
+// held.
+class client_watcher {
+public:
+  virtual ~client_watcher() = default;
+  virtual void on_message(const message &m) = 0;
+  // A connection has ended. What it had not begun is in the outbox again.
+  virtual void on_lost(const failure &why) = 0;
+  // The last call: the client has ended, for good.
+  virtual void on_ended(const failure &why) = 0;
+};
 
 class client_core final : public std::enable_shared_from_this<client_core>, private resident {
 public:
@@ -42,6 +55,16 @@ public:
   client_stats stats() const;
   session current() const;
   failure last_failure() const;
+
+  const std::shared_ptr<shard> &home() const noexcept { return home_; }
+  // Any thread: while there is one, only the watcher gets messages.
+  bool claim_receiver();
+  void release_receiver();
+  // On the shard, with the claim: what has arrived before comes first. Null: nobody watches any more.
+  void watch(std::shared_ptr<client_watcher> watcher);
+  // Takes from the outbox what `keep` says no to. It is called with the mutex held, so it must not
+  // call the client. On the shard.
+  void sift_outbox(const std::function<bool(const message &)> &keep);
 
 private:
   // Held by `supervise`, even before its first step: however that ends, the client has ended.
@@ -106,6 +129,7 @@ private:
   void enter(client_state s);
   void finish(failure why, result<> close_outcome);
   void supervisor_gone() noexcept;
+  void tell_watcher_of_end();
   void on_shard_gone() noexcept override;
   bool stopping() const;
   bool abandoned() const;
@@ -125,6 +149,7 @@ private:
   bool closing_ = false; // nothing is accepted any more
   bool ended_ = false;
   bool abandoned_ = false;
+  bool supervised_ = true; // `supervise` is there, or will be
   bool receiving_ = false;
   bool hurry_ = false;        // reconnect_now
   bool waited_ = false;       // the backoff is over
@@ -150,6 +175,7 @@ private:
   wait_list supervisor_;
 
   // The shard's.
+  std::shared_ptr<client_watcher> watcher_;
   boost::asio::cancellation_signal cancel_attempt_;
   std::shared_ptr<transport::tls_context> tls_context_; // of all URLs; null before it is needed
   bool attempting_ = false;

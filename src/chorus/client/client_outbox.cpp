@@ -99,6 +99,23 @@ void client_core::discard_outbox(lock &, const failure &why) {
   }
 }
 
+void client_core::sift_outbox(const std::function<bool(const message &)> &keep) {
+  lock held(mutex_);
+  const auto before = outbox_.size();
+  for (std::size_t i = 0; i < before; ++i) {
+    message m = pop(held);
+    if (keep(m))
+      push(held, std::move(m));
+    else
+      ++stats_.messages_dropped;
+  }
+  if (outbox_.size() == before)
+    return;
+  admit(held);
+  if (outbox_.empty())
+    idle_.wake_all();
+}
+
 result<> client_core::try_send(const message &m) {
   if (auto ok = check(m); !ok)
     return ok;

@@ -161,6 +161,8 @@ task<failure> client_core::serve(session s) {
   auto written = until(supervisor_, [this] { return !writing_; });
   co_await std::move(written);
   account(s);
+  if (const auto watcher = watcher_)
+    watcher->on_lost(why);
   {
     lock held(mutex_);
     session_ = session();
@@ -180,7 +182,13 @@ task<failure> client_core::pump(session &s) {
     if (!got)
       co_return got.error();
     bool full = false;
-    if (options_.on_message) {
+    if (const auto watcher = watcher_) {
+      {
+        lock held(mutex_);
+        ++stats_.messages_received;
+      }
+      watcher->on_message(*got);
+    } else if (options_.on_message) {
       {
         lock held(mutex_);
         ++stats_.messages_received;
@@ -380,19 +388,23 @@ void client_core::supervisor_gone() noexcept {
   if (last && last.state() == session_state::closed)
     account(last);
   session gone; // after the mutex is free
-  lock held(mutex_);
-  std::swap(session_, gone);
-  if (ended_)
-    return;
-  state_ = client_state::closed;
-  closing_ = ended_ = true;
-  ready_ = false;
-  end_ = last_failure_ = error::shut_down;
-  close_outcome_ = result<>(end_);
-  discard_outbox(held, end_);
-  open_or_ended_.wake_all();
-  readable_.wake_all();
-  idle_.wake_all();
+  {
+    lock held(mutex_);
+    std::swap(session_, gone);
+    supervised_ = false;
+    if (!ended_) {
+      state_ = client_state::closed;
+      closing_ = ended_ = true;
+      ready_ = false;
+      end_ = last_failure_ = error::shut_down;
+      close_outcome_ = result<>(end_);
+      discard_outbox(held, end_);
+      open_or_ended_.wake_all();
+      readable_.wake_all();
+      idle_.wake_all();
+    }
+  }
+  tell_watcher_of_end();
 }
 
 // The runtime has gone; the context below it may live on, if it is the user's, and with it
