@@ -138,6 +138,7 @@ export class Client extends EventTarget {
   #roundTrip = undefined;
   #ping = { id: 0, sent: 0, waiting: false };
   #unlisten = () => {};
+  #interceptors = new Set();
 
   /**
    * @param {string|URL|(() => string|URL)} url  A function is asked before each attempt, for a fresh
@@ -243,6 +244,16 @@ export class Client extends EventTarget {
     } catch {
       socket?.close();
     }
+  }
+
+  /**
+   * Sees each message before its `message` event, which there is only when nobody has taken it.
+   * @param {(data: string|Uint8Array) => boolean} take  True: taken.
+   * @returns {() => void}  Stops it.
+   */
+  intercept(take) {
+    this.#interceptors.add(take);
+    return () => this.#interceptors.delete(take);
   }
 
   // --- connecting ----------------------------------------------------------------------------------
@@ -486,8 +497,12 @@ export class Client extends EventTarget {
   #deliver(data, from) {
     const { heartbeat } = this.#options;
     const pong = heartbeat && from.offset === undefined ? heartbeat.match(data) : undefined;
-    if (pong !== undefined) this.#pong(pong);
-    else this.#emit('message', { data, ...from });
+    if (pong !== undefined) {
+      this.#pong(pong);
+      return;
+    }
+    for (const take of this.#interceptors) if (take(data)) return;
+    this.#emit('message', { data, ...from });
   }
 
   #violated(what) {
@@ -587,8 +602,8 @@ export class RpcFailure extends Error {
 }
 
 /**
- * JSON-RPC 2.0 in both directions over a Client, whose other messages go on as before. A message that is
- * a JSON-RPC object or batch is stopped from reaching `message` listeners added after this was made.
+ * JSON-RPC 2.0 in both directions over a Client. Its messages have no `message` event; all others go on
+ * as before.
  */
 export class Rpc {
   #client;
@@ -610,7 +625,7 @@ export class Rpc {
     this.#timeout = timeout;
     this.#maxRunning = maxRunning;
     this.#prefix = client.clientId.slice(0, 6);
-    client.addEventListener('message', (event) => this.#received(event));
+    client.intercept((data) => this.#received(data));
     client.addEventListener('disconnected', () => this.#failSent());
     client.addEventListener('closed', () => {
       this.#failAll(() => true, 'closed', 'the client was closed before the answer came');
@@ -722,18 +737,18 @@ export class Rpc {
     }
   }
 
-  #received(event) {
-    if (typeof event.data !== 'string' || !/^\s*[[{]/.test(event.data)) return;
+  #received(data) {
+    if (typeof data !== 'string' || !/^\s*[[{]/.test(data)) return false;
     let parsed;
     try {
-      parsed = JSON.parse(event.data);
+      parsed = JSON.parse(data);
     } catch {
-      return; // not ours
+      return false;
     }
     const ours = (m) => m !== null && typeof m === 'object' && m.jsonrpc === '2.0';
-    if (Array.isArray(parsed) ? !parsed.some(ours) : !ours(parsed)) return;
-    event.stopImmediatePropagation();
+    if (Array.isArray(parsed) ? !parsed.some(ours) : !ours(parsed)) return false;
     this.#take(parsed);
+    return true;
   }
 
   async #take(parsed) {
