@@ -48,8 +48,8 @@ private:
     return client_behind(peer_, fields, setup_.proxies);
   }
   bool origin_passes(const http_head &head) const;
-  task<arrival> read_request(bool first);
-  task<arrival> read_past_body();
+  task<request_arrival> read_request(bool first);
+  task<request_arrival> read_past_body();
   task<> upgrade(http_head head);
   enum class hook_wait : unsigned char { over, late, gone, interrupted };
   task<std::optional<chorus::admission>> authorise(const http_head &head, const route_match &match);
@@ -101,16 +101,16 @@ task<> visitor::run() {
       visit_.at = first ? phase::reading : phase::between;
       auto arrived = co_await read_request(first);
       const bool wants_session =
-          arrived == arrival::request && protocol::is_upgrade(reader_.head().fields());
+          arrived == request_arrival::request && protocol::is_upgrade(reader_.head().fields());
       if (wants_session && reader_.body_follows())
         arrived = co_await read_past_body();
       visit_.at = phase::working;
-      if (arrived == arrival::ended) {
+      if (arrived == request_arrival::ended) {
         if (first || reader_.begun())
           failed();
         co_return;
       }
-      if (arrived == arrival::late) {
+      if (arrived == request_arrival::late) {
         if (first || reader_.begun())
           failed();
         if (reader_.begun())
@@ -118,7 +118,7 @@ task<> visitor::run() {
         co_return;
       }
       set_deadline(); // of the answer
-      if (arrived == arrival::bad) {
+      if (arrived == request_arrival::bad) {
         failed();
         co_await refuse(write_refusal(reader_.status(), reader_.reason()));
         co_return;
@@ -192,12 +192,12 @@ task<bool> visitor::secure() {
   co_return done.has_value();
 }
 
-task<arrival> visitor::read_request(bool first) {
+task<request_arrival> visitor::read_request(bool first) {
   const auto begun = first ? http_progress::need_more : reader_.next();
   return read_on(owner_, *carrier_, reader_, begun, deadline_);
 }
 
-task<arrival> visitor::read_past_body() {
+task<request_arrival> visitor::read_past_body() {
   return read_on(owner_, *carrier_, reader_, reader_.read_body(false), deadline_);
 }
 

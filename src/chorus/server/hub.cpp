@@ -87,8 +87,10 @@ room hub::user(std::string_view name) {
   auto &entry = users_[key];
   auto core = entry.lock();
   if (!core) {
-    core =
-        std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_, room_options());
+    auto around = around_;
+    around.implicit = true;
+    core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_,
+                                       room_options(), around);
     entry = core;
   }
   return room(std::move(core));
@@ -115,10 +117,9 @@ std::shared_ptr<membership> hub::admit(const session &s) {
 
 void hub::close() noexcept {
   closed_.store(true, std::memory_order_relaxed);
-  std::lock_guard lock(mutex_);
-  for (const auto &[name, weak] : rooms_)
-    if (const auto found = weak.lock(); found && found->log())
-      found->home()->post([weak] {
+  for (const auto &one : list())
+    if (one.core()->log())
+      one.core()->home()->post([weak = std::weak_ptr(one.core())] {
         if (const auto core = weak.lock())
           core->log()->let_go();
       });

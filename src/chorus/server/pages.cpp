@@ -34,8 +34,8 @@ response failed_page() { return {500, "The server failed to make this page.\n"};
 
 } // namespace
 
-task<arrival> read_on(server_shard &owner, transport::stream &carrier, http_reader &reader,
-                      http_progress progress, time_point deadline) {
+task<request_arrival> read_on(server_shard &owner, transport::stream &carrier, http_reader &reader,
+                              http_progress progress, time_point deadline) {
   while (progress == http_progress::need_more) {
     // The shard's buffer is lent for as long as nothing is waited for.
     constexpr std::size_t at_once = 16 * 1024;
@@ -44,13 +44,13 @@ task<arrival> read_on(server_shard &owner, transport::stream &carrier, http_read
     if (got.status == io_status::ok)
       progress = reader.feed({reinterpret_cast<const char *>(shared.data()), got.bytes});
     else if (got.status != io_status::would_block)
-      co_return arrival::ended;
+      co_return request_arrival::ended;
     else if (!co_await transport::wait_ready(carrier, transport::ready_read, deadline))
-      co_return arrival::late;
+      co_return request_arrival::late;
     if (progress == http_progress::need_more && owner.home().now() >= deadline)
-      co_return arrival::late; // bytes that keep trickling in
+      co_return request_arrival::late; // bytes that keep trickling in
   }
-  co_return progress == http_progress::failed ? arrival::bad : arrival::request;
+  co_return progress == http_progress::failed ? request_arrival::bad : request_arrival::request;
 }
 
 std::string page_visit::refusal_of(const http_head &head, const route_match &match,
@@ -140,12 +140,12 @@ task<page_visit::outcome> page_visit::take_body(bool keep_it) {
   const auto begun = reader_.read_body(keep_it);
   const auto arrived = co_await read_on(owner_, carrier_, reader_, begun, deadline);
   visit_.at = phase::working;
-  if (arrived == arrival::request)
+  if (arrived == request_arrival::request)
     co_return outcome::next;
   owner_.count.handshakes_failed.fetch_add(1, std::memory_order_relaxed);
-  if (arrived == arrival::ended)
+  if (arrived == request_arrival::ended)
     co_return outcome::gone;
-  auto answer = arrived == arrival::late
+  auto answer = arrived == request_arrival::late
                     ? write_refusal(408, "The request body did not arrive in time.")
                     : write_refusal(reader_.status(), reader_.reason());
   insert_date(answer);

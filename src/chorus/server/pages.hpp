@@ -10,11 +10,11 @@
 
 namespace chorus::detail {
 
-enum class arrival : unsigned char { request, bad, ended, late };
+enum class request_arrival : unsigned char { request, bad, ended, late };
 
 // Reads until the head or all of a request is there; `progress` is where the reader stands.
-task<arrival> read_on(server_shard &owner, transport::stream &carrier, http_reader &reader,
-                      http_progress progress, time_point deadline);
+task<request_arrival> read_on(server_shard &owner, transport::stream &carrier, http_reader &reader,
+                              http_progress progress, time_point deadline);
 
 class page_visit {
 public:

@@ -128,7 +128,7 @@ void presence::joined(const std::shared_ptr<room_part> &where, session_id id,
   } else {
     auto &e = *found->second;
     sessions_.emplace(id, &e);
-    const auto kept = keep_; // till the end of this
+    const auto alive = keep_; // till the end of this
     if (e.shown.connections++ == 0) {
       e.shown.id = id;
       come_back(e);
@@ -194,7 +194,7 @@ void presence::come_back(entry &e) noexcept {
 void presence::entry::expired(timer &t) noexcept {
   auto &e = static_cast<entry &>(t);
   auto &owner = e.owner;
-  const auto kept = owner.keep_;
+  const auto alive = owner.keep_;
   owner.come_back(e);
   owner.remove(e);
 }

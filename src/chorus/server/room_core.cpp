@@ -26,7 +26,7 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
   counters_->all_rooms = resume_;
   // The longest header is a joined's: its other members take up to 250 bytes.
   constexpr std::size_t longest_head = protocol::max_server_header - 250;
-  if (name_.empty())
+  if (name_.empty() || around.implicit)
     counters_->resume_head = protocol::plain_msg_header; // everyone's
   else if (protocol::is_valid_utf8(std::as_bytes(std::span(name_))))
     counters_->resume_head = protocol::write_msg_header(name_);

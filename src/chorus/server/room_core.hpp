@@ -44,6 +44,7 @@ public:
 struct room_surroundings {
   std::shared_ptr<history_budget> budget;
   std::shared_ptr<resume_setup> resume;
+  bool implicit = false; // nobody joins it: peers under the resume protocol are not told its name
 };
 
 class room_core : public std::enable_shared_from_this<room_core> {

@@ -249,11 +249,9 @@ public:
   struct counters {
     std::atomic<std::uint64_t> accepted{0}, upgraded{0}, refused_limit{0}, refused_other{0},
         handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0},
-        refused_unauthorised{0};
-    handshakes_failed{0}, accept_errors{0}, handler_failures{0}, evicted{0};
-    std::atomic<std::uint64_t> drain_sessions{0}, drain_closed{0}, drain_left{0}, drain_refused{0};
-    refused_unauthorised{0}, refused_origin{0}, refused_address{0}, refused_user{0},
+        refused_unauthorised{0}, refused_origin{0}, refused_address{0}, refused_user{0},
         refused_proxy{0}, handshakes_evicted{0}, users_ousted{0};
+    std::atomic<std::uint64_t> drain_sessions{0}, drain_closed{0}, drain_left{0}, drain_refused{0};
   } count;
 
 private:
@@ -293,12 +291,10 @@ private:
 
   std::atomic<std::size_t> open_{0};
   std::atomic<std::size_t> handlers_{0};
-  mutable std::mutex sessions_mutex_; // the list of sessions is written here and read from anywhere
-  std::unordered_map<session_id, live_session *> by_id_; // of that list
-  session_stats ended_;                                  // sums over ended sessions
   // The list of sessions, and what they asked, is written here and read from anywhere.
   mutable std::mutex sessions_mutex_;
-  session_stats ended_; // sums over ended sessions
+  std::unordered_map<session_id, live_session *> by_id_; // of that list
+  session_stats ended_;                                  // sums over ended sessions
 };
 
 // The life of a connection up to its upgrade (connection.cpp).
