@@ -10,9 +10,7 @@ void gather_part::begun() {
   report_when_settled();
 }
 
-void gather_part::refuse() {
-  const failure why(error::queue_full, stage::open,
-                    "too much that was published to the room is still on its way to other shards");
+void gather_part::refuse(const failure &why) {
   for (const auto &[member, core] : std::exchange(waiting_, {})) {
     ++report_.dropped;
     report_.members.push_back({member, delivery::dropped, why});

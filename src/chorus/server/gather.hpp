@@ -32,7 +32,7 @@ public:
   // Dropped because its time to live had passed.
   void on_expired(std::uint64_t member) noexcept { settle(member, write_outcome::dropped, true); }
   // Instead of `begun`: nobody gets the message, which is all that happens to it.
-  void refuse();
+  void refuse(const failure &why);
   // The deadline: what still waits is pending.
   void give_up();
   bool reported() const noexcept { return reported_; }

@@ -12,6 +12,8 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
   around_.budget = std::make_shared<history_budget>(limits.history_bytes, limits.lingering_rooms);
   around_.resume = std::make_shared<resume_setup>();
   around_.resume->hello_wait = limits.hello_wait;
+  around_.engine = std::move(limits.engine);
+  around_.server = random_epoch();
 }
 
 room hub::get(std::string_view name) {
@@ -32,7 +34,7 @@ room hub::get(std::string_view name) {
   if (!core) {
     core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_, options,
                                        around_);
-    core->settle_in();
+    core->settle_in(around_);
     entry = core;
   }
   return room(std::move(core));
@@ -89,6 +91,7 @@ room hub::user(std::string_view name) {
   if (!core) {
     auto around = around_;
     around.implicit = true;
+    around.engine = nullptr;
     core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_,
                                        room_options(), around);
     entry = core;

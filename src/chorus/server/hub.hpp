@@ -19,6 +19,7 @@ struct hub_limits {
   std::size_t history_bytes = std::size_t{256} << 20;
   std::size_t lingering_rooms = 10'000;
   std::chrono::milliseconds hello_wait{10'000};
+  std::shared_ptr<broker> engine{};
 };
 
 class hub : public std::enable_shared_from_this<hub> {

@@ -141,7 +141,7 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, std::si
     co_return failure(error::bad_option, stage::configure,
                       "the session lives in another runtime than the room's server");
   auto *const peer = detail::peer_of(*s.core());
-  if (!peer && !core->log()) {
+  if (!peer && core->local()) {
     part->add(s.core()->shared_from_this());
     part->introduce(core, s.id(), std::move(info));
     co_return seat(std::make_shared<detail::membership>(core, part, s.id()));
@@ -300,6 +300,7 @@ room_stats room::stats() const noexcept {
   s.filter_failures = c.filter_failures.load(std::memory_order_relaxed);
   s.refused = c.refused.load(std::memory_order_relaxed);
   s.resume = c.resume.values();
+  s.broker_failures = c.broker_failures.load(std::memory_order_relaxed);
   return s;
 }
 

@@ -120,6 +120,9 @@ struct room_stats {
   std::uint64_t filter_failures = 0;
   std::uint64_t refused = 0; // messages that nobody got: more than room_transit_bytes on their way
   resume_stats resume{};
+  // Messages that the server's broker did not take: nobody got them where the room keeps history, else
+  // only its members on this server.
+  std::uint64_t broker_failures = 0;
 };
 
 class seat;

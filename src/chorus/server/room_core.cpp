@@ -4,6 +4,7 @@
 #include <chorus/server/hub.hpp>
 #include <chorus/server/presence_core.hpp>
 #include <chorus/server/room_join.hpp>
+#include <chorus/server/room_link.hpp>
 
 #include <algorithm>
 #include <functional>
@@ -36,7 +37,10 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
     log_ = std::make_unique<room_log>(*this, options_, around.budget);
 }
 
-void room_core::settle_in() {
+void room_core::settle_in(const room_surroundings &around) {
+  if (around.engine)
+    link_ =
+        std::make_shared<room_link>(weak_from_this(), home_, name_, around.engine, around.server);
   if (log_)
     counters_->emptied = [home = home_, weak = weak_from_this()] {
       home->post([weak] {
@@ -58,6 +62,8 @@ std::vector<std::string> room_core::clients_of(const std::vector<session_id> &id
 }
 
 room_core::~room_core() {
+  if (link_)
+    link_->close();
   if (const auto owner = owner_.lock())
     owner->forget(name_, this);
 }
@@ -85,7 +91,7 @@ departure room_core::depart(const message &m, const publish_terms *terms) {
   const auto has_members_elsewhere = [this](const auto &part) {
     return part->home() != home_ && part->wanted();
   };
-  if (home_->here() && std::none_of(parts_.begin(), parts_.end(), has_members_elsewhere))
+  if (home_->here() && !link_ && std::none_of(parts_.begin(), parts_.end(), has_members_elsewhere))
     return {};
   auto bytes = m.size() + transit_overhead;
   if (terms)
@@ -119,6 +125,14 @@ void room_core::publish(message m, std::shared_ptr<const publish_terms> terms) {
 void room_core::hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
                          const std::shared_ptr<const departure::load> &weight) {
   counters_->published.fetch_add(1, std::memory_order_relaxed);
+  if (link_) {
+    if (log_ && (!terms || terms->keepable())) {
+      link_->publish(m, {terms, weight});
+      return;
+    }
+    if (!terms || (!terms->only && terms->except_user.empty())) // which can't be carried
+      link_->pass_on(m, terms.get());
+  }
   const auto k = log_ ? keep(m, terms.get()) : nullptr;
   for (const auto &part : parts_) {
     if (part->home() == home_)
@@ -128,10 +142,34 @@ void room_core::hand_out(const message &m, const std::shared_ptr<const publish_t
   }
 }
 
-// Null for what is not for everybody, not for long, or not in the room's order.
+void room_core::deliver(const message &m, const sent_out &with, const kept &k) {
+  if (with.outcomes.empty()) {
+    for (const auto &part : parts_)
+      if (part->wanted())
+        part->home()->run([part, m, terms = with.terms, weight = with.weight, k] {
+          part->publish(m, terms, nullptr, k);
+        });
+    return;
+  }
+  for (const auto &[part, outcomes] : with.outcomes)
+    part->home()->run(
+        [part = part, outcomes = outcomes, m, terms = with.terms, weight = with.weight, k] {
+          // After its deadline nobody waits for the outcomes any more.
+          part->publish(m, terms, outcomes->reported() ? nullptr : outcomes, k);
+        });
+}
+
+kept room_core::adopt(const broker_message &m) {
+  history_budget::victims gone;
+  auto k = log_->messages().adopt(m.at.epoch, m.at.offset, m.content, m.except_clients,
+                                  home_->now(), gone);
+  log_->published(std::move(gone));
+  return k;
+}
+
+// Null for what has no place in a history.
 kept room_core::keep(const message &m, const publish_terms *terms) {
-  if (terms && (terms->only || terms->time_to_live.count() != 0 || !terms->except_user.empty() ||
-                terms->how != lane::reliable))
+  if (link_ || (terms && !terms->keepable()))
     return nullptr;
   history_budget::victims gone;
   auto k = log_->messages().append(m, terms ? terms->except_clients : std::vector<std::string>(),
@@ -142,7 +180,7 @@ kept room_core::keep(const message &m, const publish_terms *terms) {
 
 void room_core::arrive(const std::shared_ptr<arrival> &a) {
   a->part->expect();
-  if (!log_) {
+  if (!log_ && !link_) {
     a->part->enter(*a, nullptr, name_);
     return;
   }
@@ -151,6 +189,13 @@ void room_core::arrive(const std::shared_ptr<arrival> &a) {
 }
 
 void room_core::answer(const std::shared_ptr<arrival> &a) {
+  if (link_ && !link_->ready_for(a))
+    return;
+  if (!log_) {
+    a->part->home()->run(
+        [self = shared_from_this(), a] { a->part->enter(*a, nullptr, self->name_); });
+    return;
+  }
   log_->arriving();
   auto past = log_->messages().for_client(a->position ? &*a->position : nullptr, a->client,
                                           a->newcomer, home_->now());
@@ -223,17 +268,31 @@ task<result<broadcast_report>> room_core::broadcast(message m,
     counters_->published.fetch_add(1, std::memory_order_relaxed);
   auto whole = std::make_shared<gather>(home_, parts_.size());
   inquiry open(home_, whole);
+  const bool numbered = link_ && log_ && !way.refused && (!terms || terms->keepable());
+  if (link_ && !numbered && !way.refused && (!terms || !terms->only))
+    link_->pass_on(m, terms.get());
   const auto k = log_ && !way.refused ? keep(m, terms.get()) : nullptr;
+  sent_out with{terms, way.weight};
+  const failure refusal(
+      error::queue_full, stage::open,
+      "too much that was published to the room is still on its way to other shards");
   for (const auto &part : parts_) {
     auto collected = std::make_shared<gather_part>(whole, list_delivered);
     open.add(part, collected);
     if (way.refused)
-      part->home()->run([part, terms, collected] { part->refuse(terms.get(), *collected); });
-    else
+      part->home()->run(
+          [part, terms, collected, refusal] { part->refuse(terms.get(), *collected, refusal); });
+    else if (numbered) {
+      part->home()->run([part, terms, collected] { part->await(terms.get(), *collected); });
+      with.outcomes.emplace_back(part, collected);
+    } else
       part->home()->run([part, m, terms, collected, k, weight = way.weight] {
         part->publish(m, terms, collected, k);
       });
   }
+  if (numbered)
+    link_->publish(m, std::move(with));
+  with = sent_out();
   m = message(); // others carry it now, and its weight
   way.weight.reset();
   struct deadline_timer : timer {

@@ -3,6 +3,7 @@
 // have members, so that every member sees the same order.
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/server/broker.hpp>
 #include <chorus/server/room_log.hpp>
 #include <chorus/server/room_options.hpp>
 #include <chorus/server/room_part.hpp>
@@ -15,6 +16,7 @@ namespace chorus::detail {
 
 class hub;
 class presence;
+class room_link;
 
 // How a message sets out. Whatever carries it between shards holds its weight against
 // room_transit_bytes; one that stays on its thread weighs nothing.
@@ -45,6 +47,16 @@ struct room_surroundings {
   std::shared_ptr<history_budget> budget;
   std::shared_ptr<resume_setup> resume;
   bool implicit = false; // nobody joins it: peers under the resume protocol are not told its name
+  std::shared_ptr<broker> engine; // null: this server is alone
+  std::string server;             // its name among others
+};
+
+// With what a message was sent out, until it is delivered.
+struct sent_out {
+  std::shared_ptr<const publish_terms> terms{};
+  std::shared_ptr<const departure::load> weight{};
+  std::vector<std::pair<std::shared_ptr<room_part>, std::shared_ptr<gather_part>>> outcomes{};
+  std::uint64_t at = 0; // offset, once the engine has told
 };
 
 class room_core : public std::enable_shared_from_this<room_core> {
@@ -63,9 +75,11 @@ public:
   bool closed() const noexcept;
   const room_options &options() const noexcept { return options_; }
   // Once, when it is owned.
-  void settle_in();
+  void settle_in(const room_surroundings &around);
   // Null: no history. Its own belongs to the home shard.
   room_log *log() const noexcept { return log_.get(); }
+  // Nothing of it is anywhere but where its members are.
+  bool local() const noexcept { return !log_ && !link_; }
   // Members, or somebody on the way.
   bool has_anybody() const noexcept;
   // Empty unless the room keeps history: which clients those are.
@@ -75,7 +89,7 @@ public:
   detail::presence *presence() const noexcept { return presence_.get(); } // null: not kept
   // The hook of the server, for all its rooms; may be null or empty.
   std::shared_ptr<const join_hook> general_join_hook() const noexcept;
-  void complain(const std::string &what, const session &about) const;
+  void complain(const std::string &what, const session &about = session()) const;
 
   // From any thread.
   void publish(message m, std::shared_ptr<const publish_terms> terms);
@@ -91,8 +105,13 @@ public:
                                            std::chrono::milliseconds deadline, bool list_delivered,
                                            departure way);
 
-private:
+  // On the home shard, for the link.
   void answer(const std::shared_ptr<arrival> &a);
+  kept adopt(const broker_message &m);
+  // To all members, on all shards.
+  void deliver(const message &m, const sent_out &with, const kept &k);
+
+private:
   kept keep(const message &m, const publish_terms *terms);
   void hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
                 const std::shared_ptr<const departure::load> &weight);
@@ -107,6 +126,7 @@ private:
   std::unique_ptr<room_log> log_;
   std::shared_ptr<const room_complaints> complaints_;
   std::unique_ptr<detail::presence> presence_;
+  std::shared_ptr<room_link> link_; // null: no engine
 };
 
 // What a seat holds; leaving is idempotent.

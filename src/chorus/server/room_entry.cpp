@@ -26,6 +26,12 @@ void room_part::enter(arrival &a, const history::answer *past, const std::string
   a.settle();
 }
 
+void room_part::turn_away(arrival &a, const failure &why) noexcept {
+  expected_.fetch_sub(1);
+  if (!a.abandoned)
+    a.settle(why);
+}
+
 // Nothing of it may be dropped, and it may be more than the queue takes: its bytes are the room's own,
 // or come compressed once.
 void room_part::welcome(session_core &core, resume_peer &peer, const arrival &a,

@@ -165,6 +165,12 @@ bool room_part::meant(const session_core &core, const publish_terms *terms) cons
     return false;
   if (terms->to != 0 && terms->to != core.id())
     return false;
+  // The same client may be back by another session.
+  if (!terms->except_clients.empty())
+    if (const auto *peer = peer_of(core); peer && !peer->client().empty())
+      if (std::find(terms->except_clients.begin(), terms->except_clients.end(), peer->client()) !=
+          terms->except_clients.end())
+        return false;
   if (!terms->only && terms->except_user.empty() && terms->version == 0)
     return true;
   const auto found = infos_.find(core.id());
@@ -217,9 +223,10 @@ void room_part::expect_members(const publish_terms *terms, gather_part &outcomes
     sweep();
 }
 
-void room_part::refuse(const publish_terms *terms, gather_part &outcomes) {
-  expect_members(terms, outcomes);
-  outcomes.refuse();
+void room_part::refuse(const publish_terms *terms, gather_part &outcomes, const failure &why) {
+  if (!outcomes.reported())
+    expect_members(terms, outcomes);
+  outcomes.refuse(why);
 }
 
 void room_part::publish(const message &m, std::shared_ptr<const publish_terms> terms,

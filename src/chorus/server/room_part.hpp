@@ -35,6 +35,7 @@ struct room_counters {
   std::atomic<std::uint64_t> refused{0};
   std::atomic<std::size_t> members{0};
   std::atomic<std::size_t> in_transit{0}; // bytes, against room_transit_bytes
+  std::atomic<std::uint64_t> broker_failures{0};
   resume_counters resume;
   // These don't change once the room is made.
   std::shared_ptr<resume_setup> all_rooms; // null: nobody here is under the resume protocol
@@ -56,6 +57,10 @@ struct publish_terms {
   lane how = lane::reliable;
   session_id to = 0;         // for this member alone
   std::uint64_t version = 0; // of a change of presence: for those who have the list as of before it
+  // What is not for everybody, not for long, or not in the room's order has no place in a history.
+  bool keepable() const noexcept {
+    return !only && time_to_live.count() == 0 && except_user.empty() && how == lane::reliable;
+  }
   bool plain() const noexcept {
     return except.empty() && !only && key.empty() && time_to_live.count() == 0 &&
            except_user.empty() && how == lane::reliable && to == 0 && version == 0;
@@ -98,8 +103,12 @@ public:
   bool wanted() const noexcept { return size() != 0 || expected() != 0; }
   // Who was expected becomes a member, and gets what it has missed; `a` is settled.
   void enter(arrival &a, const history::answer *past, const std::string &room);
+  // Who was expected does not come in.
+  void turn_away(arrival &a, const failure &why) noexcept;
+  // A broadcast that goes to the engine first: who is meant now.
+  void await(const publish_terms *terms, gather_part &outcomes) { expect_members(terms, outcomes); }
   // A broadcast that nobody gets.
-  void refuse(const publish_terms *terms, gather_part &outcomes);
+  void refuse(const publish_terms *terms, gather_part &outcomes, const failure &why);
   // The deadline of a broadcast: copies of it that wait for room are given up.
   void give_up(gather_part &outcomes) noexcept;
 

@@ -13,6 +13,7 @@
 #include <chorus/server/admission.hpp>
 #include <chorus/server/drain.hpp>
 #include <chorus/server/limits.hpp>
+#include <chorus/server/broker.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/server/room.hpp>
@@ -117,6 +118,8 @@ struct server_options {
   // that several wait for counts for each. Beyond it the sessions with the largest queues are closed
   // (1013, evicted). 0 for no limit.
   std::size_t queue_budget_bytes = 0;
+  // What the rooms of this server share with those of others, everyone() aside. Null: nothing.
+  std::shared_ptr<chorus::broker> broker{};
 };
 
 struct server_stats {

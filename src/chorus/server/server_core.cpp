@@ -75,7 +75,7 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
       },
       setup_->options.rooms,
       hub_limits{setup_->options.max_history_bytes, setup_->options.max_lingering_rooms,
-                 setup_->options.handshake_timeout});
+                 setup_->options.handshake_timeout, setup_->options.broker});
   setup_->rooms->set_on_join(setup_->options.join_hook);
   for (const auto &s : runtime_->shards)
     shards_.push_back(server_shard::make(s, setup_));
