@@ -119,7 +119,7 @@ std::string redact(std::string_view target) {
 }
 
 std::string redact_header(std::string_view name, std::string_view value) {
-  if (!is_secret_name(name))
+  if (value.empty() || !is_secret_name(name))
     return std::string(value);
   if (const auto end = value.find(' ');
       end != value.npos && (same(name, "authorization") || same(name, "proxy-authorization")))

@@ -38,6 +38,7 @@ BOOST_AUTO_TEST_CASE(headers) {
   BOOST_TEST(redact_header("Authorization", "Bearer abc") == "Bearer ***");
   BOOST_TEST(redact_header("AUTHORIZATION", "abc") == "***");
   BOOST_TEST(redact_header("Cookie", "a=b; c=d") == "***");
+  BOOST_TEST(redact_header("Cookie", "") == "");
   BOOST_TEST(redact_header("Host", "example.org") == "example.org");
 }
 
