@@ -3,6 +3,8 @@
 #include "admission_support.hpp"
 #include "unit/transport/tls_support.hpp"
 
+#include <chorus/client/connect.hpp>
+
 using namespace server_test;
 
 BOOST_AUTO_TEST_SUITE(admission_proxies)
@@ -136,6 +138,60 @@ BOOST_AUTO_TEST_CASE(from_trusted_proxies_only) {
   const auto answer = ask(forged, "/where", {}, line); // a strange request line
   BOOST_TEST(answer.starts_with("HTTP/1.1 "));
   BOOST_TEST(!upgraded(answer));
+}
+
+// A proxy that passes TLS on as it is, with a header before it.
+BOOST_AUTO_TEST_CASE(before_tls) {
+  for (const std::string &header : {std::string(line), binary}) {
+    chorus::server_options options;
+    options.proxy = chorus::proxy_protocol::required;
+    options.tls = chorus::test::server_options();
+    admitting f(options);
+    wire at_door;
+    at_door.open(AF_INET);
+    sockaddr_in here{};
+    here.sin_family = AF_INET;
+    here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof here;
+    BOOST_REQUIRE(::bind(at_door.fd(), reinterpret_cast<sockaddr *>(&here), size) == 0);
+    BOOST_REQUIRE(::listen(at_door.fd(), 1) == 0);
+    ::getsockname(at_door.fd(), reinterpret_cast<sockaddr *>(&here), &size);
+
+    std::thread proxy([&] {
+      const int client = ::accept(at_door.fd(), nullptr, nullptr);
+      wire server(f.port());
+      server.send(header);
+      const auto pass = [](int from, int to) {
+        char bytes[4096];
+        for (ssize_t n; (n = ::recv(from, bytes, sizeof bytes, 0)) > 0;)
+          if (::send(to, bytes, static_cast<std::size_t>(n), MSG_NOSIGNAL) != n)
+            break;
+        ::shutdown(to, SHUT_WR);
+      };
+      std::thread back([&] { pass(server.fd(), client); });
+      pass(client, server.fd());
+      back.join();
+      ::close(client);
+    });
+    static const auto trust = chorus::test::client_options();
+    auto talk = [](std::string url) -> chorus::task<std::string> {
+      chorus::connect_options how;
+      how.tls = &trust;
+      auto s = co_await chorus::connect(url, how);
+      if (!s)
+        co_return s.error().message();
+      co_await s->send("?");
+      const auto m = co_await s->receive();
+      const std::string said(m ? m->text() : std::string_view("nothing"));
+      co_await s->close();
+      co_return said;
+    };
+    const auto said =
+        f.loop.wait(talk("wss://localhost:" + std::to_string(ntohs(here.sin_port)) + "/where"));
+    BOOST_TEST(said.starts_with(header == binary ? "203.0.113.8:5060 " : "203.0.113.7:5060 "),
+               said);
+    proxy.join();
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()
