@@ -58,32 +58,32 @@ chorus::server_options budget(std::size_t bytes) {
 BOOST_AUTO_TEST_CASE(the_largest_queue_goes_first) {
   for (unsigned threads : {1U, 2U})
     for (const std::size_t each : {std::size_t{1000}, mib}) {
-      // The kernel holds up to four or five MiB of each.
-      flooding f(budget(90 * mib), threads);
+      // The kernel holds up to four MiB of each.
+      flooding f(budget(45 * mib), threads);
       auto good = open_session(f.server.port(), "/echo");
       std::vector<wire> readers;
-      for (const std::size_t size : {20, 40, 20})
+      for (const std::size_t size : {10, 24, 10})
         readers.push_back(f.slow(size * mib, each));
       BOOST_REQUIRE(comes_true([&] {
         std::size_t behind = 0;
         for (const auto &s : f.loop.wait(f.server.sessions()))
-          behind += s.stats().queued_bytes > 14 * mib;
+          behind += s.stats().queued_bytes > 5 * mib;
         return behind == 3;
       }));
       BOOST_TEST(f.server.stats().evicted_budget == 0u);
-      readers.push_back(f.slow(30 * mib, each));
-      // Too much: the one with forty has to go, not the one that came last.
+      readers.push_back(f.slow(19 * mib, each));
+      // Too much: the one with 24 has to go, not the one that came last.
       BOOST_REQUIRE(comes_true([&] { return f.server.stats().evicted_budget == 1; }));
-      BOOST_TEST(comes_true([&] { return f.server.stats().queued_bytes_waiting <= 90 * mib; }));
+      BOOST_TEST(comes_true([&] { return f.server.stats().queued_bytes_waiting <= 45 * mib; }));
       good.send(text_frame("hello"));
       BOOST_TEST(good.read_frame().payload == "hello");
       std::size_t behind = 0, worst = 0;
       for (const auto &s : f.loop.wait(f.server.sessions())) {
-        behind += s.stats().queued_bytes > 14 * mib;
+        behind += s.stats().queued_bytes > 5 * mib;
         worst = std::max(worst, s.stats().queued_bytes);
       }
       BOOST_TEST(behind == 3u);
-      BOOST_TEST(worst < 32 * mib);
+      BOOST_TEST(worst < 20 * mib);
       for (std::size_t i : {0U, 2U, 3U})
         readers[i].close();
       // It learns why, if it comes to read at all.

@@ -50,10 +50,10 @@ admission &admission::subprotocol(std::string name) {
   return *this;
 }
 
-std::shared_ptr<const detail::identity> admission::who() const {
+std::unique_ptr<const detail::identity> admission::who() const {
   if (user_.empty() && !data_)
     return nullptr;
-  auto who = std::make_shared<detail::identity>();
+  auto who = std::make_unique<detail::identity>();
   who->user = user_;
   who->data = data_;
   who->type = type_;

@@ -69,7 +69,7 @@ public:
   const std::string &reason() const noexcept { return reason_; }
   close_code code() const noexcept { return code_; }
   // Null when there is nothing to keep.
-  std::shared_ptr<const detail::identity> who() const;
+  std::unique_ptr<const detail::identity> who() const;
 
 private:
   verdict what_ = verdict::accepted;

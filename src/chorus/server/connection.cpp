@@ -244,7 +244,7 @@ task<> visitor::upgrade(http_head head) {
       const header_field retry[] = {{"Retry-After", owner_.retry_after()}};
       refusal = write_refusal(503, draining_sentence, retry);
       owner_.count.drain_refused.fetch_add(1, std::memory_order_relaxed);
-    } else if (!permit_.take(owner_.setup())) {
+    } else if (!permit_.take(setup_)) {
       owner_.count.refused_limit.fetch_add(1, std::memory_order_relaxed);
       lacking = "This server has as many connections as it takes; try again later.";
     } else if (!permit_.take_address(client)) {

@@ -26,7 +26,7 @@ std::string_view decode_into(std::string &arena, std::string_view text, bool plu
 } // namespace
 
 request make_request(http_head head, route_match match, std::string remote,
-                     std::shared_ptr<const identity> who, std::string body) {
+                     std::unique_ptr<const identity> who, std::string body) {
   auto data = std::make_shared<request_data>();
   data->head = std::move(head);
   data->target = std::move(match.target);

@@ -2,6 +2,7 @@
 // What a `request` shares. Filled in place once, then constant. An idle session keeps one, so it
 // holds the head as it came and decodes into one more string only when something was escaped.
 
+#include <chorus/server/admission.hpp>
 #include <chorus/server/http.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/router.hpp>
@@ -14,8 +15,6 @@
 
 namespace chorus::detail {
 
-struct identity;
-
 struct request_data {
   using field = std::pair<std::string_view, std::string_view>;
 
@@ -27,7 +26,7 @@ struct request_data {
   std::shared_ptr<const chorus::detail::route> target; // its parameters' names
   std::vector<std::string> values;                     // of the parameters
   std::string remote;
-  std::shared_ptr<const identity> who;     // null: nobody in particular
+  std::unique_ptr<const identity> who;     // null: nobody in particular
   std::unique_ptr<const std::string> body; // null when there is none
 
   struct decoding {
@@ -40,6 +39,6 @@ struct request_data {
 
 // `match` must be a found one.
 request make_request(http_head head, route_match match, std::string remote,
-                     std::shared_ptr<const identity> who = nullptr, std::string body = {});
+                     std::unique_ptr<const identity> who = nullptr, std::string body = {});
 
 } // namespace chorus::detail

@@ -37,19 +37,19 @@ http_visit::~http_visit() {
     counted_in->handshakes.leave(*this);
 }
 
-bool connection_permit::take(const std::shared_ptr<server_setup> &setup) noexcept {
-  const std::size_t limit = setup->options.max_connections;
-  if (setup->admitted.fetch_add(1, std::memory_order_relaxed) >= limit && limit != 0) {
-    setup->admitted.fetch_sub(1, std::memory_order_relaxed);
+bool connection_permit::take(server_setup &setup) noexcept {
+  const std::size_t limit = setup.options.max_connections;
+  if (setup.admitted.fetch_add(1, std::memory_order_relaxed) >= limit && limit != 0) {
+    setup.admitted.fetch_sub(1, std::memory_order_relaxed);
     return false;
   }
-  setup_ = setup;
+  setup_ = &setup;
   return true;
 }
 
 further_places &connection_permit::further() {
   if (!further_)
-    further_ = std::make_unique<further_places>(setup_);
+    further_ = std::make_unique<further_places>(*setup_);
   return *further_;
 }
 
@@ -80,15 +80,15 @@ bool connection_permit::open(const session &s) {
 
 void connection_permit::release() noexcept {
   further_.reset();
-  if (auto setup = std::exchange(setup_, nullptr))
+  if (auto *setup = std::exchange(setup_, nullptr))
     setup->admitted.fetch_sub(1, std::memory_order_relaxed);
 }
 
 further_places::~further_places() {
   if (!address.empty())
-    setup->addresses.release(address);
+    setup.addresses.release(address);
   if (user)
-    setup->users.release(user);
+    setup.users.release(user);
 }
 
 void server_shard::note_accept_errors(server_door &door) noexcept {

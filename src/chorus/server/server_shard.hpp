@@ -61,12 +61,12 @@ struct server_setup;
 
 // What a session holds besides: one of its address's and one of its user's places.
 struct further_places {
-  explicit further_places(std::shared_ptr<server_setup> s) noexcept : setup(std::move(s)) {}
+  explicit further_places(server_setup &s) noexcept : setup(s) {}
   ~further_places();
   further_places(const further_places &) = delete;
   further_places &operator=(const further_places &) = delete;
 
-  std::shared_ptr<server_setup> setup;
+  server_setup &setup;
   std::string address; // empty: none
   std::shared_ptr<user_table::place> user;
 };
@@ -76,7 +76,7 @@ class connection_permit {
 public:
   connection_permit() noexcept = default;
   connection_permit(connection_permit &&other) noexcept
-      : setup_(std::move(other.setup_)), further_(std::move(other.further_)) {}
+      : setup_(std::exchange(other.setup_, nullptr)), further_(std::move(other.further_)) {}
   connection_permit &operator=(connection_permit &&other) noexcept {
     std::swap(setup_, other.setup_);
     std::swap(further_, other.further_);
@@ -85,7 +85,7 @@ public:
   ~connection_permit() { release(); }
   explicit operator bool() const noexcept { return setup_ != nullptr; }
   // False when the limit is reached.
-  bool take(const std::shared_ptr<server_setup> &setup) noexcept;
+  bool take(server_setup &setup) noexcept;
   // The same for an address (as a stream gives it) and for a user, after `take`. No limit, no address
   // and no user always fit.
   bool take_address(std::string_view address);
@@ -97,7 +97,7 @@ public:
 private:
   further_places &further();
 
-  std::shared_ptr<server_setup> setup_;
+  server_setup *setup_ = nullptr;           // of the server_shard that outlives whoever holds this
   std::unique_ptr<further_places> further_; // null: none
 };
 

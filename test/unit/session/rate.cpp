@@ -92,4 +92,97 @@ BOOST_AUTO_TEST_CASE(never_more_than_the_rate) {
       (static_cast<double>(messages) > 6 * seconds || static_cast<double>(bytes) > 900 * seconds));
 }
 
+namespace {
+
+struct rated {
+  session s;
+  raw_peer peer;
+  std::vector<std::string> got;
+};
+
+rated under_a_rate(shard &home, const rate_options &rate, const session_options &options) {
+  auto [a, b] = transport::make_memory_pair(home, home, {.capacity = 4096});
+  detail::session_setup setup;
+  setup.carrier = std::move(a);
+  setup.options = std::make_shared<const session_options>(options);
+  setup.terms = std::make_unique<detail::session_terms>();
+  setup.terms->rate = detail::make_inbound_rate(rate, home.now(), nullptr);
+  return {detail::make_session(std::move(setup)), raw_peer(std::move(b), role::client), {}};
+}
+
+task<int> take_all(session s, int &count) {
+  while (auto m = co_await s.receive())
+    ++count;
+  co_return count;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(delayed_to_the_tick_and_the_heartbeat_blames_nobody) {
+  run([](shard &home) -> task<> {
+    home.use_manual_clock();
+    rate_options rate;
+    rate.messages_per_second = 1;
+    rate.burst_messages = 3;
+    auto options = quiet();
+    options.heartbeat.ping_interval = 100ms;
+    options.heartbeat.pong_wait = 200ms;
+    auto h = under_a_rate(home, rate, options);
+    int count = 0;
+    running<int> receiving(home, take_all(h.s, count));
+    std::string all;
+    for (int i = 0; i < 6; ++i)
+      all += h.peer.encoded(1, std::to_string(i));
+    co_await h.peer.write(all);
+    co_await rounds(5);
+    BOOST_CHECK_EQUAL(count, 3);
+    // One a second, and none sooner; five times pong_wait passes before each.
+    for (int expected = 3; expected < 6; ++expected) {
+      for (int i = 0; i < 9; ++i) {
+        home.advance(100ms);
+        co_await rounds(3);
+      }
+      BOOST_CHECK_EQUAL(count, expected);
+      BOOST_REQUIRE(h.s.is_open());
+      home.advance(100ms + home.tick());
+      co_await rounds(5);
+      BOOST_CHECK_EQUAL(count, expected + 1);
+      home.advance(-home.tick());
+    }
+    BOOST_REQUIRE(h.s.is_open());
+    // Read at last, a peer that says nothing is given up as ever.
+    h.peer.pump();
+    for (int i = 0; i < 30 && h.s.is_open(); ++i) {
+      home.advance(100ms);
+      co_await rounds(3);
+    }
+    BOOST_CHECK_EQUAL(h.s.end(), error::timed_out);
+    co_await receiving.ended();
+  });
+}
+
+// The peer's own writes stop: what it can send ahead is bounded.
+BOOST_AUTO_TEST_CASE(delay_pushes_back) {
+  run([](shard &home) -> task<> {
+    home.use_manual_clock();
+    rate_options rate;
+    rate.bytes_per_second = 10;
+    auto h = under_a_rate(home, rate, quiet());
+    int count = 0;
+    running<int> receiving(home, take_all(h.s, count));
+    const auto one = h.peer.encoded(1, std::string(100, 'x'));
+    std::size_t sent = 0;
+    for (int i = 0; i < 1000; ++i) {
+      sent += h.peer.try_write(one);
+      co_await once_round();
+    }
+    BOOST_CHECK_LE(sent, 3 * 4096u);
+    BOOST_CHECK_EQUAL(count, 1);
+    BOOST_CHECK_EQUAL(h.s.stats().queued_bytes, 0u);
+    h.s.start_close();
+    h.peer.close();
+    co_await receiving.ended();
+  });
+}
+
 BOOST_AUTO_TEST_SUITE_END()
