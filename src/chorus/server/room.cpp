@@ -33,6 +33,15 @@ std::vector<session_id> ids_of(const exclusion &except) {
   return ids;
 }
 
+// Most messages need no terms; these are seen at a glance.
+template <class Options> bool for_everybody(const room_core &core, const Options &options) {
+  const auto &otherwise = core.options();
+  return options.except.one() == 0 && options.except.many().empty() && !options.only &&
+         options.except_user.empty() && options.time_to_live.count() == 0 &&
+         otherwise.time_to_live.count() == 0 &&
+         options.lane.value_or(otherwise.lane) == lane::reliable;
+}
+
 template <class Options> publish_terms terms_of(const room_core &core, const Options &options) {
   publish_terms terms;
   terms.except = ids_of(options.except);
@@ -47,18 +56,18 @@ template <class Options> publish_terms terms_of(const room_core &core, const Opt
 }
 
 std::shared_ptr<const publish_terms> owned(const room_core &core, const publish_options &options) {
+  if (options.key.empty() && for_everybody(core, options))
+    return nullptr;
   auto terms = terms_of(core, options);
   terms.key = options.key;
-  if (terms.plain())
-    return nullptr;
   return std::make_shared<const publish_terms>(std::move(terms));
 }
 
 std::shared_ptr<const publish_terms> owned(const room_core &core,
                                            const broadcast_options &options) {
-  auto terms = terms_of(core, options);
-  if (terms.plain())
+  if (for_everybody(core, options))
     return nullptr;
+  auto terms = terms_of(core, options);
   return std::make_shared<const publish_terms>(std::move(terms));
 }
 
