@@ -2,6 +2,7 @@
 
 #include "integration/resume_support.hpp"
 
+#include <mutex>
 #include <thread>
 
 using namespace resume_test;
@@ -111,6 +112,41 @@ BOOST_AUTO_TEST_CASE(a_sender_is_not_sent_its_own) {
   BOOST_CHECK_EQUAL(a.take().payload, "again from b");
   room.publish("end");
   BOOST_CHECK_EQUAL(a.take().payload, "end");
+}
+
+// A handler that is behind publishes for a connection that its client has replaced meanwhile.
+BOOST_AUTO_TEST_CASE(what_the_old_connection_says_is_not_for_the_new_one) {
+  running loop(2);
+  chorus::server srv(loop.rt(), keeping(100));
+  std::mutex mutex;
+  std::vector<chorus::session> met;
+  srv.route("/", [&](chorus::session s, chorus::request) -> chorus::task<> {
+    auto held = co_await srv.room("lobby").join(s);
+    {
+      std::lock_guard lock(mutex);
+      met.push_back(s);
+    }
+    co_await s.wait_closed();
+  });
+  BOOST_REQUIRE(loop.wait(srv.start()));
+  client c("b2d0c7f3a91e4d55");
+  c.connect(srv.port(), "/");
+  c.joined();
+  c.vanish();
+  c.connect(srv.port(), "/");
+  c.joined();
+  auto room = srv.room("lobby");
+  BOOST_REQUIRE(comes_true([&] { return room.size() == 1; }));
+  chorus::session old;
+  {
+    std::lock_guard lock(mutex);
+    old = met.front();
+  }
+  room.publish("its own", {.except = old});
+  room.publish("end");
+  BOOST_CHECK_EQUAL(c.take().payload, "end");
+  met.clear();
+  loop.wait(srv.stop(5s));
 }
 
 BOOST_AUTO_TEST_CASE(a_gap_that_cant_be_filled_is_told) {
