@@ -101,7 +101,6 @@ class Http(unittest.TestCase):
         body, status = self.curl("--etag-compare", etag, url)
         self.assertEqual((status, body), ("304", b""))
         copy = self.top / "copy.html"
-        self.curl("--remote-time", url)
         copy.write_text("x")
         modified = (self.top / "root" / "page.html").stat().st_mtime
         os.utime(copy, (modified, modified))
