@@ -514,6 +514,7 @@ void visitor::open_session(http_head head, route_match match, std::string remote
     return;
   }
   if (!live->permit.open(s)) {
+    owner_.count.users_ousted.fetch_add(1, std::memory_order_relaxed);
     s.start_close(close_code::policy_violation,
                   "this user has connected elsewhere, and may only so often");
     return;
