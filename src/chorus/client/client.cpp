@@ -85,6 +85,7 @@ client &client::operator=(client &&other) noexcept {
 
 task<result<>> client::connected() { return client_core::connected(core_); }
 task<result<message>> client::receive() { return client_core::receive(core_); }
+task<result<placed_message>> client::receive_placed() { return client_core::receive_placed(core_); }
 task<result<>> client::send(message m) { return client_core::send(core_, std::move(m)); }
 task<result<>> client::flush() { return client_core::flush(core_); }
 task<result<>> client::close(close_code code, std::string_view reason) {

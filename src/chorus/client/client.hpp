@@ -31,6 +31,31 @@ enum class client_state : std::uint8_t {
 };
 std::string_view to_string(client_state) noexcept;
 
+// Whether the client speaks the resume protocol (docs/protocol.md) with ws and wss URLs: after a
+// reconnect, rooms with history then give exactly what was missed, or the client is told that they can't.
+enum class resume_mode : std::uint8_t {
+  off,
+  offer,   // with servers that speak it; plain messages with others
+  require, // a server that does not speak it is refused for good (upgrade_invalid)
+};
+
+// What became of a room that the client had a position in when it connected again.
+struct recovery {
+  std::string room;
+  bool recovered = false;   // what was missed follows
+  std::uint64_t missed = 0; // messages that follow: what was missed, or else a newcomer's start
+  std::string why;          // not recovered: "epoch", "trimmed", "ahead", "no_history" or "other"
+};
+
+// A message and where it was published. `room` is empty without the resume protocol and for messages to
+// this client alone; `epoch` is empty and `offset` 0 in rooms that keep no history.
+struct placed_message {
+  message content;
+  std::string room;
+  std::string epoch;
+  std::uint64_t offset = 0;
+};
+
 struct client_stats {
   std::uint64_t attempts = 0;
   std::uint64_t connects = 0;   // attempts that succeeded
@@ -49,6 +74,11 @@ struct client_stats {
   std::size_t queued_bytes = 0;
   std::chrono::nanoseconds last_round_trip{0};
   std::chrono::nanoseconds downtime{0}; // in all, between connections
+  // Under the resume protocol.
+  std::uint64_t rooms_recovered = 0;
+  std::uint64_t rooms_lost = 0;         // that could not be recovered
+  std::uint64_t messages_recovered = 0; // that recovered rooms had missed
+  std::uint64_t messages_doubled = 0;   // dropped: they had been received before
 };
 
 struct client_options {
@@ -97,6 +127,12 @@ struct client_options {
   // first time in a row without a proven connection and is below a second does not shorten the
   // backoff. Zero: never.
   std::chrono::milliseconds max_retry_after{300'000};
+  // A message counts as received once it is in the client's inbox, which outlives connections. At most
+  // 256 rooms are remembered, those that were quiet longest are forgotten first.
+  resume_mode resume = resume_mode::off;
+  // Before the first message that follows. To be looked at when not `recovered`: the state that the
+  // room's messages build up has to be fetched by other means.
+  std::function<void(const recovery &)> on_recovery{};
 };
 
 // Trying again the same way can't succeed, so a client stops: an unusable URL or option; a
@@ -129,6 +165,8 @@ public:
   // and everything that arrived was taken, then with why. Not to be mixed with `on_message` or
   // `ignore_input` (busy). Cancelling takes nothing: no message is lost by it.
   task<result<message>> receive();
+  // The same with the message's place. Its content is to be moved or copied out of the result.
+  task<result<placed_message>> receive_placed();
   // Completes when the message has its place in the client's queue; it is sent on this connection or
   // on the next. Suspends when the outbox is full under overflow::wait, first come first served.
   // Order is that of the calls. All or nothing; cancelled while waiting it has queued nothing. Fails

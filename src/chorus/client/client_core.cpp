@@ -35,15 +35,19 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
   headers.reserve(options.headers.size());
   for (const auto &[name, value] : options.headers)
     headers.push_back({name, value});
-  const std::vector<std::string_view> subprotocols(options.subprotocols.begin(),
-                                                   options.subprotocols.end());
   std::vector<std::shared_ptr<connect_plan>> plans;
   for (const auto &text : options.urls) {
     const auto where = url::parse(text);
+    std::vector<std::string_view> offered;
+    if (options.resume != resume_mode::off)
+      offered.push_back(protocol::resume_subprotocol);
+    for (const auto &name : options.subprotocols)
+      if (offered.empty() || name != offered.front())
+        offered.push_back(name);
     connect_options one;
     if (!where || where->is_websocket()) {
       one.headers = headers;
-      one.subprotocols = subprotocols;
+      one.subprotocols = offered;
     }
     one.session = options.session;
     one.session.on_overflow = overflow::wait;
@@ -81,6 +85,7 @@ client_core::client_core(std::shared_ptr<shard> home, client_options options)
     unusable("on_message gets nothing under ignore_input; choose one");
   framed_only_ = std::none_of(plans_.begin(), plans_.end(),
                               [](const auto &plan) { return plan->where.is_websocket(); });
+  prepare_resume();
 }
 
 std::uint64_t client_core::random() noexcept {
@@ -130,7 +135,36 @@ task<result<>> client_core::connected(std::shared_ptr<client_core> self) {
   co_return result<>();
 }
 
+client_core::arrived client_core::take_from_inbox(lock &held) {
+  if (inbox_full(held))
+    supervisor_.wake_all();
+  auto first = std::move(inbox_.front());
+  inbox_.pop_front();
+  inbox_bytes_ -= first.content.size();
+  return first;
+}
+
+namespace {
+void give(message &out, message &&content, message_place &&) { out = std::move(content); }
+void give(placed_message &out, message &&content, message_place &&place) {
+  out.content = std::move(content);
+  if (place.room)
+    out.room = *place.room;
+  if (place.epoch)
+    out.epoch = *place.epoch;
+  out.offset = place.offset;
+}
+} // namespace
+
 task<result<message>> client_core::receive(std::shared_ptr<client_core> self) {
+  return take_next<message>(std::move(self));
+}
+
+task<result<placed_message>> client_core::receive_placed(std::shared_ptr<client_core> self) {
+  return take_next<placed_message>(std::move(self));
+}
+
+template <class T> task<result<T>> client_core::take_next(std::shared_ptr<client_core> self) {
   if (!self)
     co_return failure(error::not_open);
   auto &core = *self;
@@ -159,12 +193,10 @@ task<result<message>> client_core::receive(std::shared_ptr<client_core> self) {
     {
       lock held(core.mutex_);
       if (!core.inbox_.empty()) {
-        if (core.inbox_full(held))
-          core.supervisor_.wake_all();
-        message m = std::move(core.inbox_.front());
-        core.inbox_.pop_front();
-        core.inbox_bytes_ -= m.size();
-        co_return m;
+        auto first = core.take_from_inbox(held);
+        T out;
+        give(out, std::move(first.content), std::move(first.place));
+        co_return out;
       }
       if (core.ended_)
         co_return core.end_;
@@ -198,11 +230,7 @@ void client_core::watch(std::shared_ptr<client_watcher> watcher) {
           return;
         break;
       }
-      if (inbox_full(held))
-        supervisor_.wake_all();
-      m = std::move(inbox_.front());
-      inbox_.pop_front();
-      inbox_bytes_ -= m.size();
+      m = take_from_inbox(held).content;
     }
     present->on_message(m);
   }

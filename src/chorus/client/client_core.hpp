@@ -8,6 +8,7 @@
 #include <chorus/base/ring.hpp>
 #include <chorus/client/client.hpp>
 #include <chorus/client/plan.hpp>
+#include <chorus/client/resume_memory.hpp>
 #include <chorus/client/wait_list.hpp>
 
 #include <boost/asio/cancellation_signal.hpp>
@@ -45,6 +46,7 @@ public:
   // The verbs. `self` may be null (a client that was moved from): not_open.
   static task<result<>> connected(std::shared_ptr<client_core> self);
   static task<result<message>> receive(std::shared_ptr<client_core> self);
+  static task<result<placed_message>> receive_placed(std::shared_ptr<client_core> self);
   static task<result<>> send(std::shared_ptr<client_core> self, message m);
   static task<result<>> flush(std::shared_ptr<client_core> self);
   static task<result<>> close(std::shared_ptr<client_core> self, close_code code,
@@ -93,6 +95,19 @@ private:
     message content;
     std::optional<result<>> outcome;
   };
+
+  struct arrived {
+    message content;
+    message_place place;
+  };
+  template <class T> static task<result<T>> take_next(std::shared_ptr<client_core> self);
+  arrived take_from_inbox(std::unique_lock<std::mutex> &);
+
+  // client_resume.cpp
+  void prepare_resume();
+  std::unique_ptr<session_envelope> make_envelope();
+  // Reports what happened before the next message; `place`, if given, gets that message's.
+  void catch_up(const session &s, message_place *place);
 
   // Waits on `list` until `pred`, which is asked under the mutex; false when cancelled before that.
   template <class Pred> task<bool> until(wait_list &list, Pred pred);
@@ -162,7 +177,7 @@ private:
   failure end_;
   failure last_failure_;
   session session_; // written on the shard only
-  ring<message> inbox_;
+  ring<arrived> inbox_;
   std::size_t inbox_bytes_ = 0;
   ring<message> outbox_;
   std::size_t outbox_bytes_ = 0;
@@ -175,6 +190,7 @@ private:
   wait_list supervisor_;
 
   // The shard's.
+  std::shared_ptr<resume_memory> memory_; // null: off
   std::shared_ptr<client_watcher> watcher_;
   boost::asio::cancellation_signal cancel_attempt_;
   std::shared_ptr<transport::tls_context> tls_context_; // of all URLs; null before it is needed

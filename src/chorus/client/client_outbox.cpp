@@ -276,7 +276,9 @@ void client_core::account(session &s) {
       return;
   }
   auto unsent = take_unsent(s);
-  const auto last = s.stats();
+  auto last = s.stats();
+  if (auto *envelope = envelope_of(s))
+    envelope->settle(unsent, last);
   // What `on_connect` sent belongs to that connection: it was first, so it is the first of what is
   // left once less than that has begun.
   const std::uint64_t accepted = handed_ + direct_;

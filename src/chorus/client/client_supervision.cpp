@@ -140,6 +140,8 @@ task<failure> client_core::serve(session s) {
   call(options_.on_connect, s);
   const auto after_callback = s.stats();
   direct_ = after_callback.messages_sent + after_callback.queued_messages;
+  if (const auto *envelope = envelope_of(s))
+    direct_ -= std::min(direct_, envelope->own_messages());
   if (options_.ignore_input)
     s.ignore_input();
   enter(client_state::open);
@@ -179,6 +181,9 @@ task<failure> client_core::pump(session &s) {
   const auto stop = s.stop_token();
   for (;;) {
     auto got = co_await s.receive();
+    message_place place;
+    if (memory_)
+      catch_up(s, got ? &place : nullptr);
     if (!got)
       co_return got.error();
     bool full = false;
@@ -198,7 +203,7 @@ task<failure> client_core::pump(session &s) {
       lock held(mutex_);
       ++stats_.messages_received;
       inbox_bytes_ += got->size();
-      inbox_.push_back(*std::move(got));
+      inbox_.push_back({*std::move(got), std::move(place)});
       readable_.wake_all();
       full = inbox_full(held);
     }

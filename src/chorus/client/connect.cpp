@@ -3,6 +3,7 @@
 #include <chorus/async/shard.hpp>
 #include <chorus/client/plan.hpp>
 #include <chorus/client/upgrade.hpp>
+#include <chorus/protocol/resume.hpp>
 #include <chorus/session/setup.hpp>
 
 #include <boost/asio/this_coro.hpp>
@@ -44,6 +45,12 @@ task<result<session>> open_session(std::shared_ptr<shard> home,
     setup.compression = agreed.compression;
     setup.subprotocol = std::move(agreed.subprotocol);
     setup.received = std::as_bytes(std::span(agreed.rest));
+    if (plan->make_envelope && setup.subprotocol == protocol::resume_subprotocol)
+      setup.envelope = plan->make_envelope();
+    else if (plan->needs_envelope)
+      co_return failure(
+          error::upgrade_invalid, stage::upgrade,
+          "the server does not speak chorus.v1; use resume_mode::offer to go on without");
   }
   co_return make_session(std::move(setup));
 }

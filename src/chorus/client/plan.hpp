@@ -4,8 +4,10 @@
 #include <chorus/async/shard.hpp>
 #include <chorus/base/url.hpp>
 #include <chorus/client/connect.hpp>
+#include <chorus/session/envelope.hpp>
 #include <chorus/transport/dial.hpp>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +24,9 @@ struct connect_plan {
   std::size_t max_response_bytes = 0;
   bool close_when_unowned = true; // see session_setup
   bool keep_unsent = false;       // see session_setup
+  // For connections on which chorus.v1 was agreed; empty: it means nothing here.
+  std::function<std::unique_ptr<session_envelope>()> make_envelope;
+  bool needs_envelope = false; // a server that does not speak it is of no use
 };
 
 // Fails with bad_url or bad_option.

@@ -261,8 +261,11 @@ public:
   std::string url(const std::string &target = "/") const {
     return "ws://127.0.0.1:" + std::to_string(port()) + target;
   }
+  task<tcp::socket> accept_socket() {
+    co_return co_await acceptor_.async_accept(asio::use_awaitable);
+  }
   task<peer> accept() {
-    auto socket = co_await acceptor_.async_accept(asio::use_awaitable);
+    auto socket = co_await accept_socket();
     co_return peer(std::move(socket));
   }
   task<peer> accept_open(std::string after = {}) {

@@ -1,0 +1,213 @@
+#include <chorus/client/resume_memory.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <random>
+
+namespace chorus::detail {
+
+using protocol::resume_type;
+
+// Those that moved last come first: what is too much for a hello is left out at its end.
+std::string resume_memory::hello() const {
+  std::vector<const room_state *> all;
+  for (const auto &[name, one] : rooms_)
+    all.push_back(&one);
+  std::sort(all.begin(), all.end(),
+            [](const auto *a, const auto *b) { return a->moved > b->moved; });
+  std::vector<protocol::resume_position> positions;
+  for (const auto *one : all)
+    positions.push_back({*one->name, *one->epoch, one->offset});
+  return protocol::write_hello(client_, positions);
+}
+
+resume_memory::room_state *resume_memory::find(const std::string &room) noexcept {
+  const auto found = rooms_.find(room);
+  return found == rooms_.end() ? nullptr : &found->second;
+}
+
+resume_memory::room_state &resume_memory::set(const std::string &room, const std::string &epoch,
+                                              std::uint64_t offset) {
+  auto *known = find(room);
+  if (!known) {
+    if (rooms_.size() >= max_rooms)
+      rooms_.erase(std::min_element(rooms_.begin(), rooms_.end(), [](const auto &a, const auto &b) {
+        return a.second.moved < b.second.moved;
+      }));
+    known = &rooms_[room];
+    known->name = std::make_shared<const std::string>(room);
+  }
+  if (!known->epoch || *known->epoch != epoch)
+    known->epoch = std::make_shared<const std::string>(epoch);
+  known->offset = offset;
+  known->moved = ++clock_;
+  return *known;
+}
+
+resume_envelope::resume_envelope(std::shared_ptr<resume_memory> memory, settings s)
+    : memory_(std::move(memory)), settings_(std::move(s)) {}
+
+void resume_envelope::opened(session_core &core) {
+  core_ = &core;
+  for (auto &[name, one] : memory_->rooms())
+    one.unacknowledged = 0;
+  say(memory_->hello());
+}
+
+void resume_envelope::closed() noexcept {
+  core_ = nullptr;
+  timer_.cancel();
+}
+
+void resume_envelope::say(const std::string &header) {
+  auto &out = core_->out();
+  const std::uint64_t confirmed = core_->stats().messages_confirmed;
+  constexpr std::size_t most = 1024;
+  while (!own_at_.empty() && (own_at_.front() < confirmed || own_at_.size() >= most)) {
+    own_at_.pop_front();
+    ++own_settled_;
+  }
+  own_at_.push_back(out.messages_sent + out.queued_messages());
+  ++own_;
+  out.pin(message(header));
+  if (!out.blocked())
+    core_->home().flush_later(*core_);
+}
+
+// A peer that takes nothing gets no acknowledgements either: they must not fill the memory.
+void resume_envelope::acknowledge(unsigned least) {
+  if (!core_ || !core_->can_send())
+    return;
+  bool left = false;
+  for (auto &[name, one] : memory_->rooms()) {
+    if (one.unacknowledged < least || core_->out().blocked()) {
+      left = left || one.unacknowledged != 0;
+      continue;
+    }
+    one.unacknowledged = 0;
+    say(protocol::write_ack(name, one.offset));
+  }
+  if (left && !timer_.active())
+    core_->home().start_after(timer_, acknowledge_within);
+}
+
+void resume_envelope::add(event e) {
+  if (events_.size() >= settings_.max_events)
+    events_.pop_front();
+  events_.push_back(std::move(e));
+}
+
+resume_envelope::verdict resume_envelope::on_msg(const protocol::resume_header &h,
+                                                 std::size_t payload) {
+  message_place place;
+  if (h.room && h.epoch.empty()) {
+    place.room = std::make_shared<const std::string>(*h.room);
+  } else if (h.room) {
+    auto *known = memory_->find(*h.room);
+    if (known && *known->epoch == h.epoch && h.offset <= known->offset) {
+      settings_.doubled();
+      return verdict::consumed;
+    }
+    if (payload > settings_.max_message)
+      return verdict::payload; // the session ends by it; the application has not got it
+    auto &now = memory_->set(*h.room, h.epoch, h.offset);
+    place = {now.name, now.epoch, now.offset};
+    if (++now.unacknowledged >= acknowledge_after)
+      acknowledge(acknowledge_after);
+    else if (!timer_.active() && core_)
+      core_->home().start_after(timer_, acknowledge_within);
+  }
+  if (!settings_.ignore_input && payload <= settings_.max_message)
+    add(std::move(place));
+  return verdict::payload;
+}
+
+void resume_envelope::on_joined(const protocol::resume_header &h) {
+  if (h.epoch.empty())
+    memory_->forget(*h.room);
+  else
+    memory_->set(*h.room, h.epoch, h.offset);
+  if (!h.recovered)
+    return;
+  recovery r;
+  r.room = *h.room;
+  r.recovered = *h.recovered;
+  r.missed = h.missed;
+  if (!r.recovered)
+    r.why = protocol::to_string(h.why);
+  add(std::move(r));
+  settings_.reported();
+}
+
+resume_envelope::verdict resume_envelope::unwrap(std::span<const std::byte> received,
+                                                 std::size_t &head) {
+  protocol::resume_header h;
+  const auto e = protocol::read_resume(protocol::role::server, received, h, head);
+  if (e != protocol::resume_error::none) {
+    complaint_ = to_string(e);
+    return verdict::refused;
+  }
+  switch (h.type) {
+  case resume_type::msg:
+    return on_msg(h, received.size() - head);
+  case resume_type::joined:
+    on_joined(h);
+    break;
+  case resume_type::left:
+    memory_->forget(*h.room);
+    break;
+  default:
+    break;
+  }
+  return verdict::consumed;
+}
+
+void resume_envelope::settle(std::vector<message> &unsent, session_stats &stats) {
+  std::vector<message> payloads;
+  for (auto &m : unsent) {
+    constexpr auto head = protocol::plain_msg_header;
+    if (m.text().starts_with(head))
+      payloads.emplace_back(m.kind(), m.storage(), m.bytes().subspan(head.size()));
+  }
+  const auto own_unsent = unsent.size() - payloads.size();
+  const auto own_sent = own_ - std::min<std::uint64_t>(own_, own_unsent);
+  stats.messages_sent -= std::min(stats.messages_sent, own_sent);
+  const auto confirmed = stats.messages_confirmed;
+  const auto own_confirmed =
+      own_settled_ + static_cast<std::uint64_t>(std::count_if(
+                         own_at_.begin(), own_at_.end(), [&](auto at) { return at < confirmed; }));
+  stats.messages_confirmed -= std::min(confirmed, own_confirmed);
+  unsent = std::move(payloads);
+}
+
+resume_envelope *envelope_of(const session &s) noexcept {
+  return s ? static_cast<resume_envelope *>(s.core()->envelope()) : nullptr;
+}
+
+std::optional<std::chrono::milliseconds> retry_after(const failure &why) noexcept {
+  const auto &detail = why.detail();
+  std::string_view reason = detail.close_reason;
+  constexpr std::string_view prefix = "retry-after=";
+  if (!detail.by_peer || !reason.starts_with(prefix))
+    return std::nullopt;
+  reason.remove_prefix(prefix.size());
+  double seconds = 0;
+  const auto [end, ec] = std::from_chars(reason.data(), reason.data() + reason.size(), seconds,
+                                         std::chars_format::fixed);
+  // More than an hour is no wait that a peer should be able to ask for.
+  if (ec != std::errc() || !(seconds >= 0))
+    return std::nullopt;
+  return std::chrono::milliseconds(static_cast<std::int64_t>(std::min(seconds, 3600.0) * 1000));
+}
+
+std::string fresh_client_key() {
+  constexpr std::string_view digits = "0123456789abcdef";
+  std::random_device device;
+  std::string key;
+  for (int i = 0; i < 4; ++i)
+    for (auto bits = device(), n = 8U; n-- != 0; bits >>= 4)
+      key += digits[bits & 15];
+  return key;
+}
+
+} // namespace chorus::detail
