@@ -127,6 +127,8 @@ BOOST_AUTO_TEST_CASE(who_comes_back_within_the_grace_period_has_not_left) {
       auto m = member_of(home);
       auto held = co_await seated_as(lobby, m.s, {.user = "ann", .data = "[1]"});
       co_await expect(m.peer, texts("[ann=[1],w]"));
+      home.advance(1200ms); // whom nobody waits for any more does not leave
+      co_await rounds(2);
       m.s.abort();
       co_await rounds(3);
       home.advance(900ms);
