@@ -5,7 +5,7 @@
 #   server.pem/.key   localhost, 127.0.0.1 and ::1
 #   other.pem/.key    a good certificate for another host (other.example)
 #   expired.pem/.key  localhost, validity over before today
-#   client.pem/.key   for client authentication, same issuer
+#   client.pem/.key   for client authentication, same issuer, with a name of each kind
 #   stranger_ca.pem, stranger.pem/.key   localhost, from an issuer nobody trusts
 #
 # Everything lives for two days and nothing of it belongs into the repository.
@@ -50,5 +50,5 @@ issuer stranger_ca "Chorus unknown issuer"
 signed server ca 2 "$local_names" serverAuth
 signed other ca 2 "DNS:other.example" serverAuth
 signed expired ca -1 "$local_names" serverAuth
-signed client ca 2 "" clientAuth
+signed client ca 2 "email:client@example.org,URI:spiffe://example.org/client,DNS:client.example,IP:192.0.2.7" clientAuth
 signed stranger stranger_ca 2 "$local_names" serverAuth

@@ -79,6 +79,7 @@ struct client_stats {
   std::uint64_t rooms_lost = 0;         // that could not be recovered
   std::uint64_t messages_recovered = 0; // that recovered rooms had missed
   std::uint64_t messages_doubled = 0;   // dropped: they had been received before
+  std::uint64_t tls_resumed = 0;        // TLS handshakes that went on from an earlier connection's
 };
 
 struct client_options {

@@ -102,6 +102,7 @@ result<> client_core::prepare_tls(connect_plan &plan) {
     if (!made)
       return made.error();
     tls_context_ = *std::move(made);
+    tls_context_->remember_sessions();
   }
   plan.dial.ready_context = tls_context_;
   return {};
@@ -117,6 +118,10 @@ task<result<session>> client_core::attempt(std::shared_ptr<connect_plan> plan) {
       home_->executor(), std::move(opening),
       asio::bind_cancellation_slot(cancel_attempt_.slot(), asio::as_tuple(asio::use_awaitable)));
   attempting_ = false;
+  if (tls_context_) {
+    lock held(mutex_);
+    stats_.tls_resumed = tls_context_->resumed();
+  }
   if (failed) {
     if (!stopping())
       std::rethrow_exception(failed);

@@ -78,6 +78,7 @@ private:
   http_visit &visit_;
   std::unique_ptr<transport::stream> carrier_;
   http_reader reader_;
+  std::shared_ptr<const tls_info> tls_; // once the handshake is done
   time_point deadline_{};
   connection_permit permit_;
   std::string peer_;  // whose connection it is, as far as that can be known without a request
@@ -184,11 +185,14 @@ task<bool> visitor::read_proxy_header() {
 }
 
 task<bool> visitor::secure() {
-  auto made = transport::make_tls_server_stream(std::move(carrier_), setup_.tls);
+  auto made = transport::make_tls_server_stream(std::move(carrier_), owner_.tls());
   if (!made)
     co_return false;
   carrier_ = std::move(*made);
   const auto done = co_await transport::tls_handshake(*carrier_, deadline_);
+  if (done)
+    tls_ = std::make_shared<const tls_info>(transport::tls_info_of(*carrier_));
+  owner_.count_tls(tls_.get());
   co_return done.has_value();
 }
 
@@ -205,7 +209,7 @@ task<request_arrival> visitor::read_past_body() {
 task<bool> visitor::answer_page(http_head head) {
   const std::size_t most = setup_.options.max_requests;
   const bool last = ++requests_ == most;
-  page_visit page(owner_, visit_, *carrier_, reader_, last, client_of(head));
+  page_visit page(owner_, visit_, *carrier_, reader_, last, client_of(head), tls_);
   const auto done = co_await page.answer(std::move(head));
   set_deadline();
   if (done == page_visit::outcome::last)
@@ -350,7 +354,7 @@ task<std::optional<chorus::admission>> visitor::authorise(const http_head &head,
   const auto pattern = match.target->pattern;
   visit_.at = phase::asking;
   auto run = start_hook(owner_.shared_from_this(), match.target,
-                        make_request(head, match, client_of(head)));
+                        make_request(head, match, client_of(head), tls_));
   const auto how = co_await await_hook(run);
   if (how != hook_wait::over) {
     // An interrupted coroutine could await nothing any more.
@@ -498,7 +502,8 @@ void visitor::open_session(http_head head, route_match match, std::string remote
   made.observer = live.get();
   made.terms = make_terms(admitted_as);
   auto target = match.target;
-  auto r = make_request(std::move(head), std::move(match), std::move(remote), admitted_as.who());
+  auto r =
+      make_request(std::move(head), std::move(match), std::move(remote), tls_, admitted_as.who());
   made.origin = r.core();
   auto *meter = made.terms ? static_cast<shard_queues::meter *>(made.terms->meter.get()) : nullptr;
   auto s = make_session(std::move(made));

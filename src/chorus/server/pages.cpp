@@ -116,7 +116,8 @@ task<page_visit::outcome> page_visit::answer(http_head head) {
   keep = may_keep(); // `head` goes with the request
   const auto target = match.target;
   const auto *make = match.page;
-  auto r = make_request(std::move(head), std::move(match), client_, nullptr, reader_.take_body());
+  auto r =
+      make_request(std::move(head), std::move(match), client_, tls_, nullptr, reader_.take_body());
   auto page = co_await make_page(std::move(r), target, make);
   // The page may have been resumed in the midst of some session's read turn; leave it.
   co_await asio::post(owner_.home().executor(), asio::use_awaitable);

@@ -21,9 +21,10 @@ public:
   // `last`: no further request is read from this connection. `client`: the address whose request it is.
   // The others outlive the visit.
   page_visit(server_shard &owner, http_visit &visit, transport::stream &carrier,
-             http_reader &reader, bool last, std::string client) noexcept
+             http_reader &reader, bool last, std::string client,
+             std::shared_ptr<const tls_info> tls) noexcept
       : owner_(owner), setup_(*owner.setup()), visit_(visit), carrier_(carrier), reader_(reader),
-        client_(std::move(client)), last_(last) {}
+        client_(std::move(client)), tls_(std::move(tls)), last_(last) {}
 
   enum class outcome : unsigned char {
     next, // another request may come
@@ -48,6 +49,7 @@ private:
   transport::stream &carrier_;
   http_reader &reader_;
   const std::string client_;
+  const std::shared_ptr<const tls_info> tls_;
   const bool last_;
 };
 

@@ -26,7 +26,8 @@ std::string_view decode_into(std::string &arena, std::string_view text, bool plu
 } // namespace
 
 request make_request(http_head head, route_match match, std::string remote,
-                     std::unique_ptr<const identity> who, std::string body) {
+                     std::shared_ptr<const tls_info> tls, std::unique_ptr<const identity> who,
+                     std::string body) {
   auto data = std::make_shared<request_data>();
   data->head = std::move(head);
   data->target = std::move(match.target);
@@ -35,6 +36,7 @@ request make_request(http_head head, route_match match, std::string remote,
   data->who = std::move(who);
   if (!body.empty())
     data->body = std::make_unique<const std::string>(std::move(body));
+  data->tls = std::move(tls);
 
   const auto whole = data->head.target();
   const auto parts = split_target(whole);
@@ -145,6 +147,8 @@ std::vector<std::pair<std::string_view, std::string_view>> request::headers() co
       all.emplace_back(field.name, field.value);
   return all;
 }
+
+const tls_info *request::tls() const noexcept { return data_ ? data_->tls.get() : nullptr; }
 
 std::string_view request::remote_address() const noexcept {
   return data_ ? std::string_view(data_->remote) : std::string_view();

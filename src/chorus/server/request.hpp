@@ -2,6 +2,8 @@
 // `request`: the HTTP request that began a session or asks for a page. Constant, shared and cheap to
 // copy; safe to hand to another thread.
 
+#include <chorus/transport/tls_info.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -68,6 +70,8 @@ public:
   }
 
   const std::shared_ptr<const detail::request_data> &core() const noexcept { return data_; }
+  // Null for a connection without TLS, or when something in between has ended it.
+  const tls_info *tls() const noexcept;
 
 private:
   const void *attached(const std::type_info &wanted) const noexcept;

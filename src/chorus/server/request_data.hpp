@@ -28,6 +28,7 @@ struct request_data {
   std::string remote;
   std::unique_ptr<const identity> who;     // null: nobody in particular
   std::unique_ptr<const std::string> body; // null when there is none
+  std::shared_ptr<const tls_info> tls;     // null: plain
 
   struct decoding {
     std::string_view path;
@@ -39,6 +40,7 @@ struct request_data {
 
 // `match` must be a found one.
 request make_request(http_head head, route_match match, std::string remote,
+                     std::shared_ptr<const tls_info> tls = nullptr,
                      std::unique_ptr<const identity> who = nullptr, std::string body = {});
 
 } // namespace chorus::detail

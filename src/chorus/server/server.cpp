@@ -100,6 +100,10 @@ task<result<drain_report>> server::drain(drain_options options) {
   return detail::on_shard(core_->conductor(), detail::server_core::drain(core_, options));
 }
 
+task<result<>> server::reload_tls() {
+  return detail::on_shard(core_->conductor(), detail::server_core::reload_tls(core_));
+}
+
 bool server::ready() const noexcept { return core_->ready(); }
 
 std::uint16_t server::port() const noexcept { return core_->port(); }

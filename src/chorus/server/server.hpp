@@ -151,6 +151,13 @@ struct server_stats {
   // What counts against queue_budget_bytes now.
   std::size_t queued_bytes_waiting = 0;
   std::uint64_t handshakes_evicted = 0; // to make room among max_handshakes
+  std::uint64_t evicted = 0;        // sessions that ended with error::evicted, by a room or a send
+  std::size_t connections = 0;      // sessions open now
+  std::size_t handlers = 0;         // running now
+  std::size_t handshakes = 0;       // connections that are no sessions now
+  std::uint64_t tls_handshakes = 0; // done
+  std::uint64_t tls_failed = 0;     // also counted in handshakes_failed
+  std::uint64_t tls_resumed = 0;    // of those done, by a ticket
 };
 
 struct stop_report {
@@ -213,6 +220,11 @@ public:
   // short. Cancelling stops waiting, not draining. A handler may call it and is treated as in `stop`.
   // Before `start` it is a stop. Fails with bad_option.
   task<result<drain_report>> drain(drain_options options = {});
+  // Reads the files of server_options::tls again: new handshakes get the new certificate, on all
+  // shards, once this completes; open sessions go on, and tickets stay good unless who verifies
+  // clients has changed. Fails with tls_bad_configuration and a sentence when the new files can't be
+  // used (the old ones stay in force), with bad_option without TLS, with not_open unless started.
+  task<result<>> reload_tls();
   // Started, and neither draining nor stopping: what a readiness probe asks. From any thread.
   bool ready() const noexcept;
 
@@ -243,6 +255,8 @@ public:
   // `send` on that session; fails with not_open when there is none.
   task<result<>> send_to(session_id id, message m, send_options options = {});
   server_stats stats() const;
+
+  const std::shared_ptr<detail::server_core> &core() const noexcept { return core_; }
 
 private:
   std::shared_ptr<detail::server_core> core_;

@@ -2,7 +2,6 @@
 
 #include <chorus/async/remote.hpp>
 #include <chorus/protocol/handshake.hpp>
-#include <chorus/transport/tls.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -193,10 +192,9 @@ task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
                       "the address of others.");
   setup.proxies = std::move(proxies);
   if (!setup.options.tls.certificate_file.empty()) {
-    auto context = transport::make_server_context(setup.options.tls);
-    if (!context)
-      co_return context.error();
-    setup.tls = std::move(*context);
+    if (auto made = self->make_tls(); !made)
+      co_return made;
+    setup.tls = self->tls_;
   }
 
   auto doors = open_doors(self);

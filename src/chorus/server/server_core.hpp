@@ -44,10 +44,18 @@ public:
   static task<result<stop_report>> stop(std::shared_ptr<server_core> self,
                                         std::chrono::milliseconds deadline);
   static task<result<drain_report>> drain(std::shared_ptr<server_core> self, drain_options options);
+  // server_doors.cpp: descriptors for all its listening sockets; and an end to accepting on them, while
+  // somebody else does.
+  static task<result<std::vector<transport::descriptor>>>
+  duplicate_listeners(std::shared_ptr<server_core> self);
+  static task<result<>> release_listeners(std::shared_ptr<server_core> self);
+  // server_tls.cpp
+  static task<result<>> reload_tls(std::shared_ptr<server_core> self);
 
 private:
   static task<result<>> open_listeners(std::shared_ptr<server_core> self);
   static task<result<>> open_doors(std::shared_ptr<server_core> self); // server_doors.cpp
+  result<> make_tls();
   static task<> conduct_stop(std::shared_ptr<server_core> self);
   static task<> wait_stopped(std::shared_ptr<server_core> self);
   // server_drain.cpp
@@ -75,7 +83,8 @@ private:
   bool cut_ = false;
   std::vector<std::shared_ptr<server_shard>> uncut_; // have not said yet what they cut
   stop_report report_;
-  std::shared_ptr<drain_state> drain_; // null: never drained
+  std::shared_ptr<transport::tls_context> tls_; // the newest
+  std::shared_ptr<drain_state> drain_;          // null: never drained
   transport::waiter *conducting_ = nullptr;
   std::vector<transport::waiter *> callers_;
 };

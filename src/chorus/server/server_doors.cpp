@@ -42,7 +42,41 @@ task<result<>> begin_listening(std::shared_ptr<server_shard> s, listener_ptr l,
   co_return s->listen(std::move(l), std::move(deal_to));
 }
 
+using descriptors = std::vector<transport::descriptor>;
+
+task<result<descriptors>> copies_of(std::shared_ptr<server_shard> s) {
+  co_return s->duplicate_listeners();
+}
+
+task<result<>> give_up(std::shared_ptr<server_shard> s) {
+  s->release_listeners();
+  co_return result<>();
+}
+
 } // namespace
+
+task<result<descriptors>> server_core::duplicate_listeners(std::shared_ptr<server_core> self) {
+  descriptors all;
+  for (std::size_t i = 0; i < self->shards_.size(); ++i) {
+    auto work = copies_of(self->shards_[i]);
+    auto part = co_await on_shard(self->runtime_->shards[i], std::move(work));
+    if (!part)
+      co_return part.error();
+    for (auto &one : *part)
+      all.push_back(std::move(one));
+  }
+  co_return std::move(all);
+}
+
+task<result<>> server_core::release_listeners(std::shared_ptr<server_core> self) {
+  for (std::size_t i = 0; i < self->shards_.size(); ++i) {
+    auto work = give_up(self->shards_[i]);
+    auto done = co_await on_shard(self->runtime_->shards[i], std::move(work));
+    if (!done)
+      co_return done;
+  }
+  co_return result<>();
+}
 
 void server_door::on_accept(int fd) noexcept { owner_.on_accept(*this, fd); }
 

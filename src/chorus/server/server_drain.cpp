@@ -93,9 +93,12 @@ void server_shard::release_listeners() noexcept {
 
 std::vector<transport::descriptor> server_shard::duplicate_listeners() const {
   std::vector<transport::descriptor> all;
-  for (const auto &door : doors_)
-    if (auto one = door->listener().duplicate())
+  // In the order of the options, which is not that in which they were opened.
+  for (auto door = doors_.rbegin(); door != doors_.rend(); ++door) {
+    auto one = (*door)->listener().duplicate();
+    if (one)
       all.push_back(std::move(one));
+  }
   return all;
 }
 

@@ -347,6 +347,9 @@ void server_shard::add_to(server_stats &stats) const {
   stats.refused_proxy += value(count.refused_proxy);
   stats.handshakes_evicted += value(count.handshakes_evicted);
   stats.users_ousted += value(count.users_ousted);
+  stats.tls_handshakes += value(count.tls_handshakes);
+  stats.tls_failed += value(count.tls_failed);
+  stats.tls_resumed += value(count.tls_resumed);
   stats.connections += value(open_);
   stats.handlers += value(handlers_);
   std::lock_guard lock(sessions_mutex_);

@@ -203,6 +203,12 @@ public:
   const std::shared_ptr<server_setup> &setup() const noexcept { return setup_; }
   bool stopping() const noexcept { return stopping_; }
   bool draining() const noexcept { return draining_; }
+  // For new handshakes; null: plain.
+  const std::shared_ptr<transport::tls_context> &tls() const noexcept {
+    return tls_ ? tls_ : setup_->tls;
+  }
+  void use_tls(std::shared_ptr<transport::tls_context> tls) noexcept { tls_ = std::move(tls); }
+  void count_tls(const tls_info *done) noexcept; // null: failed
   // While draining: seconds, for the header of a refusal.
   std::string_view retry_after() const noexcept { return retry_after_; }
   // Null without a budget.
@@ -252,6 +258,7 @@ public:
         refused_unauthorised{0}, refused_origin{0}, refused_address{0}, refused_user{0},
         refused_proxy{0}, handshakes_evicted{0}, users_ousted{0};
     std::atomic<std::uint64_t> drain_sessions{0}, drain_closed{0}, drain_left{0}, drain_refused{0};
+    std::atomic<std::uint64_t> tls_handshakes{0}, tls_failed{0}, tls_resumed{0};
   } count;
 
 private:
@@ -283,6 +290,7 @@ private:
   list_hook sessions_;
   bool stopping_ = false;
   std::function<void()> idle_;
+  std::shared_ptr<transport::tls_context> tls_; // null: that of the start
   bool draining_ = false;
   std::string retry_after_;
   std::vector<std::shared_ptr<live_session>> to_close_; // the oldest last

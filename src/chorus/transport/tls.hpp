@@ -10,13 +10,19 @@
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
 #include <chorus/transport/stream.hpp>
+#include <chorus/transport/tls_info.hpp>
 #include <chorus/transport/tls_options.hpp>
 
+#include <atomic>
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
 struct ssl_ctx_st;
+struct ssl_session_st;
 
 namespace chorus::transport {
 
@@ -35,12 +41,30 @@ public:
   // In the wire format of RFC 7301 section 3.1.
   const std::string &alpn() const noexcept { return alpn_; }
 
+  // Of servers: from now on session tickets are made by the keys of `other`, too, and its own are
+  // accepted, unless clients are verified in another way or by other authorities.
+  void share_tickets(const tls_context &other) noexcept;
+
+  // Of clients: sessions are kept for the next connection to the same name and port. At most
+  // `most_sessions`; tickets of TLS 1.3 are used once (RFC 8446 appendix C.4).
+  static constexpr std::size_t most_sessions = 64;
+  void remember_sessions() noexcept;
+  // Null: none. The caller's to free.
+  ssl_session_st *take_session(const std::string &peer);
+  void keep_session(const std::string &peer, ssl_session_st *session);
+  void note_resumed() noexcept { resumed_.fetch_add(1, std::memory_order_relaxed); }
+  std::uint64_t resumed() const noexcept { return resumed_.load(std::memory_order_relaxed); }
+
 private:
   ssl_ctx_st *context_;
   std::string server_name_;
   std::string alpn_;
   tls_verify verify_;
   bool server_;
+  bool remembers_ = false;
+  std::atomic<std::uint64_t> resumed_{0};
+  std::mutex mutex_; // of the sessions: streams on several threads share a context
+  std::map<std::string, ssl_session_st *> sessions_;
 };
 
 // Fail with error::tls_bad_configuration and a sentence that names the file and what is wrong with it.
@@ -61,5 +85,8 @@ result<std::unique_ptr<stream>> make_tls_server_stream(std::unique_ptr<stream> b
 // tls_not_tls, tls_failed, tls_timeout at `deadline`, or lost when the peer went away; the stream is of no
 // use then. Cancelling throws, by Asio's rule.
 task<result<>> tls_handshake(stream &s, detail::time_point deadline);
+
+// Of a stream whose handshake is done.
+tls_info tls_info_of(const stream &s);
 
 } // namespace chorus::transport

@@ -2,8 +2,12 @@
 #include <chorus/transport/tls_failure.hpp>
 
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
 
+#include <array>
+#include <fstream>
+#include <iterator>
 #include <new>
 
 namespace chorus::transport {
@@ -32,6 +36,32 @@ int choose_alpn(SSL *, const unsigned char **out, unsigned char *out_size,
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   *out = chosen;
   return SSL_TLSEXT_ERR_OK;
+}
+
+// A session is kept as a copy: OpenSSL spoils its own when the connection ends without good-bye.
+int new_session(SSL *ssl, SSL_SESSION *session) {
+  auto *context = static_cast<tls_context *>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  const auto *peer = static_cast<const std::string *>(SSL_get_app_data(ssl));
+  if (context && peer && SSL_SESSION_is_resumable(session) == 1)
+    if (auto *copy = SSL_SESSION_dup(session))
+      context->keep_session(*peer, copy);
+  return 0;
+}
+
+// A session may go on only where the same would be asked of its client: the same kind of verification,
+// by the same authorities. So both are part of the context that tickets are bound to.
+void bind_tickets(SSL_CTX *context, const tls_options &options) {
+  std::string policy = options.require_client_certificate ? "require|"
+                       : options.ask_client_certificate   ? "ask|"
+                                                          : "none|";
+  if (options.require_client_certificate || options.ask_client_certificate) {
+    std::ifstream file(options.ca_file, std::ios::binary);
+    policy.append(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  }
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  EVP_Digest(policy.data(), policy.size(), digest.data(), &size, EVP_sha256(), nullptr);
+  SSL_CTX_set_session_id_context(context, digest.data(), size);
 }
 
 // The certificate chain and key of this side, and the authorities it trusts.
@@ -83,7 +113,53 @@ tls_context::tls_context(ssl_ctx_st *owned, bool server, const tls_options &opti
   }
 }
 
-tls_context::~tls_context() { SSL_CTX_free(context_); }
+tls_context::~tls_context() {
+  for (const auto &[peer, session] : sessions_)
+    SSL_SESSION_free(session);
+  SSL_CTX_free(context_);
+}
+
+void tls_context::share_tickets(const tls_context &other) noexcept {
+  std::array<unsigned char, 80> keys{}; // name, HMAC and cipher keys, as OpenSSL has them
+  if (SSL_CTX_get_tlsext_ticket_keys(other.context_, keys.data(), keys.size()) == 1)
+    SSL_CTX_set_tlsext_ticket_keys(context_, keys.data(), keys.size());
+  OPENSSL_cleanse(keys.data(), keys.size());
+}
+
+void tls_context::remember_sessions() noexcept {
+  remembers_ = true;
+  SSL_CTX_set_app_data(context_, this);
+  SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(context_, new_session);
+}
+
+SSL_SESSION *tls_context::take_session(const std::string &peer) {
+  if (!remembers_)
+    return nullptr;
+  std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(peer);
+  if (found == sessions_.end())
+    return nullptr;
+  auto *session = found->second;
+  if (SSL_SESSION_get_protocol_version(session) < TLS1_3_VERSION)
+    SSL_SESSION_up_ref(session); // may be used again
+  else
+    sessions_.erase(found);
+  return session;
+}
+
+void tls_context::keep_session(const std::string &peer, SSL_SESSION *session) {
+  std::lock_guard lock(mutex_);
+  auto &place = sessions_[peer];
+  SSL_SESSION_free(std::exchange(place, session));
+  if (sessions_.size() > most_sessions) {
+    auto other = sessions_.begin();
+    if (other->first == peer)
+      ++other;
+    SSL_SESSION_free(other->second);
+    sessions_.erase(other);
+  }
+}
 
 result<std::shared_ptr<tls_context>> make_client_context(const tls_options &options) {
   auto made = make_context(options, false);
@@ -105,19 +181,23 @@ result<std::shared_ptr<tls_context>> make_client_context(const tls_options &opti
 result<std::shared_ptr<tls_context>> make_server_context(const tls_options &options) {
   if (options.certificate_file.empty())
     return bad_options("a TLS server needs a certificate_file and a key_file");
-  if (options.require_client_certificate && options.ca_file.empty())
-    return bad_options("require_client_certificate needs a ca_file to verify clients against");
+  const bool asks = options.require_client_certificate || options.ask_client_certificate;
+  if (asks && options.ca_file.empty())
+    return bad_options(std::string(options.require_client_certificate ? "require" : "ask") +
+                       "_client_certificate needs a ca_file to verify clients against");
   auto made = make_context(options, true);
   if (!made)
     return made;
   auto &context = **made;
-  if (options.require_client_certificate) {
-    SSL_CTX_set_verify(context.native(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-                       nullptr);
+  if (asks) {
+    SSL_CTX_set_verify(
+        context.native(),
+        SSL_VERIFY_PEER |
+            (options.require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+        nullptr);
     SSL_CTX_set_client_CA_list(context.native(), SSL_load_client_CA_file(options.ca_file.c_str()));
-    static constexpr unsigned char id[] = "chorus";
-    SSL_CTX_set_session_id_context(context.native(), id, sizeof id - 1);
   }
+  bind_tickets(context.native(), options);
   if (!context.alpn().empty())
     SSL_CTX_set_alpn_select_cb(context.native(), choose_alpn, &context);
   return made;

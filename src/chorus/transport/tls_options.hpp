@@ -20,6 +20,8 @@ struct tls_options {
   std::vector<std::string> alpn{}; // in order of preference
   tls_verify verify = tls_verify::full;
   bool require_client_certificate = false; // servers: and verify it against `ca_file`
+  // Servers: ask for one, and verify it if there is one; request::tls() tells. A bad one is refused.
+  bool ask_client_certificate = false;
 };
 
 } // namespace chorus

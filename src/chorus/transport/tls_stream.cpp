@@ -93,6 +93,13 @@ tls_stream::tls_stream(std::unique_ptr<stream> below, std::shared_ptr<tls_contex
     return;
   }
   SSL_set_connect_state(ssl_);
+  const auto remote = below_->remote_address();
+  resume_key_ = name_ + '|' + remote.substr(remote.rfind(':') + 1);
+  SSL_set_app_data(ssl_, &resume_key_); // for the context's callback
+  if (auto *session = context_->take_session(resume_key_)) {
+    SSL_set_session(ssl_, session);
+    SSL_SESSION_free(session);
+  }
   if (name_.empty())
     return;
   const bool literal = is_address(name_);
@@ -202,6 +209,8 @@ io_status tls_stream::handshake() noexcept {
   ERR_clear_error();
   const int r = SSL_do_handshake(ssl_);
   done_ = r == 1;
+  if (done_ && SSL_session_reused(ssl_) == 1)
+    context_->note_resumed();
   auto status = done_ ? io_status::ok : give_up(SSL_get_error(ssl_, r));
   // Nothing more comes of it when this side can't write any more, when the peer does not speak TLS, or
   // says good-bye.

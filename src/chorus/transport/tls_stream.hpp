@@ -29,6 +29,7 @@ public:
 
   // One step, as far as it goes without waiting: ok when the handshake is done.
   io_status handshake() noexcept;
+  tls_info info() const; // tls_info.cpp
   failure late() const { return tls_timeout_failure(situation()); }
 
   // What OpenSSL's BIO calls.
@@ -55,7 +56,8 @@ private:
   std::unique_ptr<stream> below_;
   std::shared_ptr<tls_context> context_;
   ssl_st *ssl_;
-  std::string name_; // that the certificate must be for; clients only
+  std::string name_;       // that the certificate must be for; clients only
+  std::string resume_key_; // of the session that a client resumes or keeps
   ready_listener *listener_ = nullptr;
   unsigned interest_ = 0;
 
