@@ -1,15 +1,11 @@
 #include "serve.hpp"
 
 #include "log.hpp"
+#include "serve_life.hpp"
 #include "values.hpp"
 #include "web_routes.hpp"
 
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
 #include <csignal>
-#include <cstdio>
 
 namespace cli {
 
@@ -41,40 +37,13 @@ task<> broadcast(chorus::room everyone, chorus::session s) {
     seat->publish(std::move(*m));
 }
 
-task<> serve(const serve_settings &settings, chorus::server &srv, status &outcome) {
-  // Registered before the ready line: who waits for that line may signal at once.
-  boost::asio::signal_set signals(co_await boost::asio::this_coro::executor, SIGINT, SIGTERM);
-  const auto up = co_await srv.start();
-  if (!up) {
-    complain("serve", sentence_of(up.error()));
-    outcome = status_of(up.error());
-    co_return;
-  }
-  std::printf("listening on %s\n", srv.url().c_str());
-  std::fflush(stdout);
-  log()->info("listening on {} with {} thread(s)", srv.url(), settings.threads);
-
-  const int number = co_await signals.async_wait(boost::asio::use_awaitable);
-  // A second signal gets the default treatment and ends the program at once.
-  signals.clear();
-  log()->info("stopping: signal {}, {} session(s) open", number, srv.size());
-  // Handlers get up to a second more, so this ends within five; and it is less than the sessions' own
-  // close deadline, so that who does not answer is counted here.
-  const auto report = co_await srv.stop(4s);
-  const auto stats = srv.stats();
-  log()->info("stopped: {} session(s) served, {} message(s) received, {} sent, {} dropped, "
-              "{} evicted; {} session(s) did not answer the close in time, {} handler(s) cancelled",
-              stats.upgraded, stats.messages_received, stats.messages_sent, stats.messages_dropped,
-              stats.evicted, report.sessions_aborted, report.handlers_cancelled);
-}
 
 } // namespace
 
 CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   auto *sub = app.add_subcommand(
       "serve", "Serve /echo, /broadcast, a chat at / and /dashboard until SIGTERM or SIGINT");
-  sub->add_option("--listen", s.listen, "Address: HOST:PORT (port 0: any free one) or unix:PATH")
-      ->capture_default_str();
+  add_life(*sub, s);
   add_number(*sub, "--threads", s.threads, 0U, 1024U,
              "Threads, each with connections of its own; 0: one per core");
   auto *cert = sub->add_option("--tls-cert", s.tls_cert, "Certificate chain (PEM): serve wss");
@@ -102,9 +71,14 @@ status run_serve(const serve_settings &given) {
   chorus::runtime rt{{.threads = settings.threads}};
   settings.threads = rt.size();
   chorus::server_options options;
-  options.listen = settings.listen;
+  options.reuse_port = settings.reuse_port;
+  options.unix_socket_mode = settings.unix_mode;
   options.tls.certificate_file = settings.tls_cert;
   options.tls.key_file = settings.tls_key;
+  options.tls.ca_file = settings.tls_client_ca;
+  options.tls.require_client_certificate =
+      !settings.tls_client_ca.empty() && settings.client_certificates == "require";
+  options.tls.ask_client_certificate = !settings.tls_client_ca.empty();
   options.session = settings.session;
   options.max_connections = settings.max_connections;
   options.on_error = [](std::string_view what, const chorus::session *s) {
@@ -113,6 +87,10 @@ status run_serve(const serve_settings &given) {
     else
       log()->warn("{}", what);
   };
+  status outcome = status::ok;
+  std::optional<chorus::inheritance> heritage;
+  if (!find_sockets(settings, rt, options, heritage, outcome))
+    return outcome;
   chorus::server srv{rt, std::move(options)};
   srv.route("/echo", echo);
   srv.route("/broadcast", [&srv](chorus::session s, chorus::request) {
@@ -120,8 +98,7 @@ status run_serve(const serve_settings &given) {
   });
   add_web_routes(srv);
 
-  status outcome = status::ok;
-  rt.run(serve(settings, srv, outcome));
+  rt.run(live(settings, srv, std::move(heritage), outcome));
   return outcome;
 }
 

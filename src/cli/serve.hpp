@@ -5,19 +5,29 @@
 
 #include <CLI/CLI.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace cli {
 
 struct serve_settings {
-  std::string listen = "127.0.0.1:8080";
+  std::vector<std::string> listen{"127.0.0.1:8080"};
   unsigned threads = 1;
   std::string tls_cert;
   std::string tls_key;
   std::size_t max_connections = 100'000;
   chorus::session_options session{};
   std::string log_level = "info";
+  bool reuse_port = false;
+  unsigned unix_mode = 0;
+  std::string tls_client_ca;
+  std::string client_certificates = "ask";
+  std::chrono::milliseconds drain_window{2'000};
+  std::size_t drain_rate = 0;
+  std::chrono::milliseconds retry_after{1'000};
+  std::string handover;
 };
 
 CLI::App *add_serve(CLI::App &app, serve_settings &settings);

@@ -16,10 +16,10 @@ def own_server(t, *arguments):
 
 # serve
 
-@case("serve/stops-at-{}", "7.4.1", SERVER, each=[("sigterm", signal.SIGTERM),
-                                                    ("sigint", signal.SIGINT)])
-def stops(t, number):
-    server = own_server(t)
+@case("serve/stops-at-{}", "7.4.1", SERVER, each=[("sigterm", signal.SIGTERM, 1012),
+                                                    ("sigint", signal.SIGINT, 1001)])
+def stops(t, number, code):
+    server = own_server(t, "--drain-window", "0")
     links = [t.upgrade(server.port) for _ in range(3)]
     idle, half = t.dial(server.port), t.dial(server.port)
     half.push(b"GET /echo HTTP/1.1\r\nHost: a\r\n")
@@ -27,7 +27,7 @@ def stops(t, number):
         link.alive()
     server.child.send_signal(number)
     for link in links:
-        link.expect_close(1001)
+        link.expect_close(code)
     for link in (idle, half):
         while link.more("the end of unfinished connections"):
             pass

@@ -184,22 +184,6 @@ resume_envelope *envelope_of(const session &s) noexcept {
   return s ? static_cast<resume_envelope *>(s.core()->envelope()) : nullptr;
 }
 
-std::optional<std::chrono::milliseconds> retry_after(const failure &why) noexcept {
-  const auto &detail = why.detail();
-  std::string_view reason = detail.close_reason;
-  constexpr std::string_view prefix = "retry-after=";
-  if (!detail.by_peer || !reason.starts_with(prefix))
-    return std::nullopt;
-  reason.remove_prefix(prefix.size());
-  double seconds = 0;
-  const auto [end, ec] = std::from_chars(reason.data(), reason.data() + reason.size(), seconds,
-                                         std::chars_format::fixed);
-  // More than an hour is no wait that a peer should be able to ask for.
-  if (ec != std::errc() || !(seconds >= 0))
-    return std::nullopt;
-  return std::chrono::milliseconds(static_cast<std::int64_t>(std::min(seconds, 3600.0) * 1000));
-}
-
 std::string fresh_client_key() {
   constexpr std::string_view digits = "0123456789abcdef";
   std::random_device device;

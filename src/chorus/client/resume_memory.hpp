@@ -110,9 +110,6 @@ private:
 // Null: a plain connection. Clients install no other envelope.
 resume_envelope *envelope_of(const session &s) noexcept;
 
-// How long the peer asks to wait before the next attempt, in the reason of its close.
-std::optional<std::chrono::milliseconds> retry_after(const failure &why) noexcept;
-
 std::string fresh_client_key();
 
 } // namespace chorus::detail

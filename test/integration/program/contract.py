@@ -31,7 +31,8 @@ class Serve:
                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
         self.ready = self.child.stdout.readline().decode()
         self.url = self.ready.removeprefix("listening on ").rstrip("\n")
-        self.port = int(self.url.rpartition(":")[2]) if "://127" in self.url else 0
+        first = self.url.partition(" ")[0]
+        self.port = int(first.rpartition(":")[2]) if "://127" in first else 0
 
     def stop(self, number=signal.SIGTERM):
         if self.child.poll() is None:

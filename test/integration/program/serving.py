@@ -29,7 +29,8 @@ class Serving(Contract):
                 while answer.readline() != b"\r\n":
                     pass
                 server.child.send_signal(signal.SIGTERM)
-                self.assertEqual(answer.read(4), close_frame(1001))
+                expected = close_frame(1012, b"retry-after=1")
+                self.assertEqual(answer.read(len(expected)), expected)
                 try:
                     self.assertEqual(server.child.wait(PATIENCE), OK)
                 finally:
