@@ -58,6 +58,7 @@ using chorus::sleep;
 using chorus::task;
 
 // transport
+using chorus::tls_info;
 using chorus::tls_options;
 using chorus::tls_verify;
 
@@ -130,6 +131,8 @@ using chorus::broker_message;
 using chorus::broker_page;
 using chorus::broker_position;
 using chorus::delivery;
+using chorus::drain_options;
+using chorus::drain_report;
 using chorus::exclusion;
 using chorus::file_options;
 using chorus::join_hook;
@@ -138,6 +141,10 @@ using chorus::max_user_name;
 using chorus::member;
 using chorus::join_options;
 using chorus::make_memory_broker;
+using chorus::handover_offer;
+using chorus::inheritance;
+using chorus::inherited_socket;
+using chorus::inherited_sockets;
 using chorus::member_delivery;
 using chorus::member_entry;
 using chorus::member_filter;
@@ -161,6 +168,7 @@ using chorus::server;
 using chorus::server_options;
 using chorus::server_stats;
 using chorus::stop_report;
+using chorus::take_over;
 
 namespace operators {
 using boost::asio::experimental::awaitable_operators::operator||;

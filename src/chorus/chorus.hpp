@@ -4,5 +4,7 @@
 #include <chorus/async/runtime.hpp>
 #include <chorus/client/client.hpp>
 #include <chorus/client/connect.hpp>
+#include <chorus/server/handover.hpp>
+#include <chorus/server/inherited.hpp>
 #include <chorus/server/server.hpp>
 #include <chorus/session/session.hpp>
