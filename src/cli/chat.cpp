@@ -7,8 +7,8 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
-#include <deque>
 #include <random>
 
 namespace cli {
@@ -48,23 +48,33 @@ json::object error_of(std::string_view code, std::string_view sentence) {
   return o;
 }
 
-// Makes the ids of messages differ from those of any other run of the program.
-std::string fresh_prefix() {
-  std::random_device random;
-  char text[16];
-  std::snprintf(text, sizeof text, "%08x-", static_cast<unsigned>(random()));
-  return text;
+// Unlike any other message's, of this run of the program or of another.
+std::string fresh_id() {
+  static const std::string prefix = [] {
+    std::random_device random;
+    char text[24];
+    std::snprintf(text, sizeof text, "%08x%08x-", static_cast<unsigned>(random()),
+                  static_cast<unsigned>(random()));
+    return std::string(text);
+  }();
+  static std::atomic<std::uint64_t> last{0};
+  return prefix + std::to_string(++last);
 }
+
+constexpr std::string_view room_prefix = "chat/";
+// A notice is no part of the history: only what may not grow old is kept there.
+constexpr std::chrono::seconds notice_life(30);
+constexpr std::chrono::seconds typing_life(3);
 
 } // namespace
 
 namespace detail {
 
-// What the chat knows of one room besides its connections: who is there, and what was said.
+// What the chat knows of one room besides its connections and its history: who is there.
 class chat_room {
 public:
   chat_room(std::string_view name, chorus::room live, const chat_options &options)
-      : name_(name), live_(std::move(live)), options_(options), prefix_(fresh_prefix()) {}
+      : name_(name), live_(std::move(live)), options_(options) {}
 
   const std::string &name() const noexcept { return name_; }
   chorus::room live() const noexcept { return live_; }
@@ -104,26 +114,8 @@ public:
     return o;
   }
 
-  message say(json::object o) {
-    const std::lock_guard lock(guard_);
-    o["id"] = prefix_ + std::to_string(++said_);
-    auto m = packed(o);
-    history_.push_back(m);
-    history_bytes_ += m.size();
-    while (history_.size() > options_.history_messages || history_bytes_ > options_.history_bytes) {
-      history_bytes_ -= history_.front().size();
-      history_.pop_front();
-    }
-    return m;
-  }
-  std::vector<message> history() const {
-    const std::lock_guard lock(guard_);
-    return {history_.begin(), history_.end()};
-  }
-
   // Of the owner's table, under its lock.
   std::size_t visits = 0;
-  std::uint64_t idle_since = 0;
 
 private:
   struct presence {
@@ -134,12 +126,8 @@ private:
   const std::string name_;
   const chorus::room live_;
   const chat_options options_;
-  const std::string prefix_;
   mutable std::mutex guard_;
   std::map<std::string, presence, std::less<>> users_;
-  std::deque<message> history_;
-  std::size_t history_bytes_ = 0;
-  std::uint64_t said_ = 0;
 };
 
 } // namespace detail
@@ -155,7 +143,7 @@ public:
     try {
       seat_.leave();
       if (here_ && room_->remove(who_))
-        room_->live().publish(packed(about("user_left", who_)));
+        room_->live().publish(packed(about("user_left", who_)), {.time_to_live = notice_life});
     } catch (...) {
       // Out of memory: the others will see who is there when they join again.
     }
@@ -167,7 +155,8 @@ public:
     who_ = std::move(who);
     here_ = true;
     if (room_->add(who_))
-      seat_.publish(packed(about("user_joined", who_)), {.except = self});
+      seat_.publish(packed(about("user_joined", who_)),
+                    {.except = self, .time_to_live = notice_life});
   }
   // Takes one message of the peer and returns the answer for it alone, if there is one.
   json::object hear(const message &m, const chat_options &options, chorus::session_id self);
@@ -211,8 +200,7 @@ json::object chat_visit::hear(const message &m, const chat_options &options,
     auto out = about("typing", who_);
     const auto *on = o.if_contains("is_typing");
     out["is_typing"] = !(on && on->is_bool() && !on->get_bool());
-    using namespace std::chrono_literals;
-    seat_.publish(packed(out), {.except = self, .time_to_live = 3s});
+    seat_.publish(packed(out), {.except = self, .time_to_live = typing_life});
     return {};
   }
   if (type == "ping") {
@@ -250,38 +238,38 @@ json::object chat_visit::say(const json::object &o, const chat_options &options)
   out["message"] = text;
   if (!ref.empty())
     out["ref"] = ref;
-  seat_.publish(room_->say(std::move(out)));
+  out["id"] = fresh_id();
+  seat_.publish(packed(out));
   return {};
 }
 
 chat::chat(chorus::server &srv, chat_options options) : server_(srv), options_(options) {}
 chat::~chat() = default;
 
+chorus::room_options chat::options_of_room(std::string_view name, const chat_options &options) {
+  chorus::room_options made;
+  if (name.starts_with(room_prefix)) {
+    made.history_messages = options.history_messages;
+    made.history_bytes = std::size_t{512} << 10;
+    made.history_linger = std::chrono::minutes(30);
+  }
+  return made;
+}
+
 std::shared_ptr<detail::chat_room> chat::enter(const std::string &name) {
   const std::lock_guard lock(guard_);
   auto &at = rooms_[name];
   if (!at)
-    at = std::make_shared<detail::chat_room>(name, server_.room("chat/" + name), options_);
+    at = std::make_shared<detail::chat_room>(name, server_.room(std::string(room_prefix) + name),
+                                             options_);
   ++at->visits;
   return at;
 }
 
 void chat::left(const std::shared_ptr<detail::chat_room> &room) {
   const std::lock_guard lock(guard_);
-  if (--room->visits > 0)
-    return;
-  room->idle_since = ++departures_;
-  std::size_t idle = 0;
-  auto oldest = rooms_.end();
-  for (auto at = rooms_.begin(); at != rooms_.end(); ++at) {
-    if (at->second->visits > 0)
-      continue;
-    ++idle;
-    if (oldest == rooms_.end() || at->second->idle_since < oldest->second->idle_since)
-      oldest = at;
-  }
-  if (idle > options_.idle_rooms)
-    rooms_.erase(oldest);
+  if (--room->visits == 0)
+    rooms_.erase(room->name());
 }
 
 std::vector<chat_room_summary> chat::rooms(std::size_t limit) const {
@@ -289,8 +277,7 @@ std::vector<chat_room_summary> chat::rooms(std::size_t limit) const {
   {
     const std::lock_guard lock(guard_);
     for (const auto &[name, room] : rooms_)
-      if (room->visits > 0)
-        all.push_back({name, room->users(), room->live().stats()});
+      all.push_back({name, room->users(), room->live().stats()});
   }
   const auto middle = all.begin() + static_cast<std::ptrdiff_t>(std::min(limit, all.size()));
   std::partial_sort(all.begin(), middle, all.end(), [](const auto &a, const auto &b) {
@@ -333,15 +320,11 @@ task<> chat::serve(chorus::session s, chorus::request r) {
 
   const auto room = enter(room_name);
   chat_visit visit(*this, room);
-  auto seat = co_await room->live().join(s);
+  // Who comes back under the resume protocol gets what it missed instead.
+  auto seat = co_await room->live().join(s, {.history = options_.history_messages});
   if (!seat)
     co_return;
   visit.take(std::move(*seat));
-  for (auto &m : room->history()) {
-    const auto sent = co_await s.send(std::move(m));
-    if (!sent && !s.is_open())
-      co_return;
-  }
   visit.arrive(who, s.id());
   auto welcome = packed(room->joined(who));
   co_await s.send(std::move(welcome));

@@ -2,6 +2,8 @@
 // The chat of `chorus serve`, as a service that any server can mount: JSON messages over WebSocket, as
 // docs/chat.md specifies them.
 //
+//   server_options.rooms = [](std::string_view name) { return cli::chat::options_of_room(name); };
+//   …
 //   auto chat = std::make_shared<cli::chat>(srv);
 //   srv.route("/ws/chat/{room}", [chat](chorus::session s, chorus::request r) {
 //     return chat->serve(std::move(s), std::move(r));
@@ -25,16 +27,14 @@
 namespace cli {
 
 struct chat_options {
-  std::size_t max_message = 4000;         // characters (Unicode code points)
-  std::size_t max_text = 64 * 1024;       // bytes of one JSON message from a peer
-  std::size_t max_user_id = 64;           // bytes
-  std::size_t max_username = 40;          // characters
-  std::size_t max_room = 64;              // bytes of a room's name
-  std::size_t max_ref = 64;               // bytes of a sender's own reference to a message
-  std::size_t history_messages = 100;     // kept in each room for who comes later
-  std::size_t history_bytes = 256 * 1024; // the same in bytes of JSON
-  std::size_t idle_rooms = 64;            // rooms without users whose history is still kept
-  std::size_t users_listed = 500;         // of a room, in `joined`
+  std::size_t max_message = 4000;     // characters (Unicode code points)
+  std::size_t max_text = 64 * 1024;   // bytes of one JSON message from a peer
+  std::size_t max_user_id = 64;       // bytes
+  std::size_t max_username = 40;      // characters
+  std::size_t max_room = 64;          // bytes of a room's name
+  std::size_t max_ref = 64;           // bytes of a sender's own reference to a message
+  std::size_t history_messages = 100; // of a room, sent to who comes later
+  std::size_t users_listed = 500;     // of a room, in `joined`
 };
 
 struct chat_room_summary {
@@ -55,6 +55,11 @@ public:
   chat(const chat &) = delete;
   chat &operator=(const chat &) = delete;
 
+  // For server_options::rooms: the chat's rooms, whose names begin with "chat/", keep a history; what
+  // any other room is to be like is up to the caller.
+  static chorus::room_options options_of_room(std::string_view name,
+                                              const chat_options &options = {});
+
   // One connection's whole talk; the room is the route's parameter `room`, who it is the query's
   // `user_id` and `username`. Completes when the peer has gone. A peer that can't be let in is told
   // why by an `error` and closed with 1008: a browser's script sees neither status nor body of a
@@ -72,8 +77,7 @@ private:
   chorus::server &server_;
   const chat_options options_;
   mutable std::mutex guard_;
-  std::map<std::string, std::shared_ptr<detail::chat_room>, std::less<>> rooms_;
-  std::uint64_t departures_ = 0;
+  std::map<std::string, std::shared_ptr<detail::chat_room>, std::less<>> rooms_; // with visits
 };
 
 } // namespace cli

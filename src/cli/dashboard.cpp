@@ -40,7 +40,10 @@ json::object counters(const chorus::server_stats &s) {
           {"messages_received", s.messages_received},
           {"messages_sent", s.messages_sent},
           {"messages_dropped", s.messages_dropped},
-          {"evicted", s.evicted}};
+          {"evicted", s.evicted},
+          {"resumes_recovered", s.resume.recovered},
+          {"resumes_lost", s.resume.lost_epoch + s.resume.lost_trimmed + s.resume.lost_ahead +
+                               s.resume.lost_no_history}};
 }
 
 // Of the sessions that have been pinged; sorts its argument.

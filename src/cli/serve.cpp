@@ -81,6 +81,7 @@ status run_serve(const serve_settings &given) {
   options.tls.ask_client_certificate = !settings.tls_client_ca.empty();
   options.session = settings.session;
   options.max_connections = settings.max_connections;
+  options.rooms = web_room_options;
   options.on_error = [](std::string_view what, const chorus::session *s) {
     if (s)
       log()->warn("{} (session {} from {})", what, s->id(), s->remote_address());

@@ -25,6 +25,8 @@ chorus::task<chorus::response> list_rooms(std::shared_ptr<chat> rooms) {
 
 } // namespace
 
+chorus::room_options web_room_options(std::string_view name) { return chat::options_of_room(name); }
+
 void add_web_routes(chorus::server &srv) {
   const auto rooms = std::make_shared<chat>(srv);
   srv.route("/ws/chat/{room}", [rooms](chorus::session s, chorus::request r) {

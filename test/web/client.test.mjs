@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ClosedError, Client, QueueFullError, Rpc, RpcError, RpcFailure } from '../../src/cli/web/chorus.js';
-import { Program, Queue, WebSocket, load, soon } from './lib.mjs';
+import { Peer, Program, Queue, WebSocket, load, soon } from './lib.mjs';
 
 const { WebSocketServer } = load('ws');
 
@@ -552,7 +552,6 @@ test('echoes through chorus serve, over a restart', async (t) => {
 test('talks in the chat of chorus serve', async (t) => {
   const server = await Program.start(t);
   const client = dial(t, `${server.ws}/ws/chat/tea?user_id=ada&username=Ada`, {
-    resume: false,
     heartbeat: {
       interval: 10,
       make: (id) => JSON.stringify({ type: 'ping', id }),
@@ -560,7 +559,64 @@ test('talks in the chat of chorus serve', async (t) => {
     },
   });
   assert.equal(JSON.parse((await client.until('message')).data).type, 'joined');
+  assert.equal(client.resuming, true);
   await client.until('roundtrip');
   client.send(JSON.stringify({ type: 'message', message: 'hello' }));
   assert.equal(JSON.parse((await client.until('message')).data).message, 'hello');
+});
+
+test('resumes in the chat of chorus serve, and is told of a restart', async (t) => {
+  const sockets = [];
+  class Kept extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
+    }
+  }
+  const first = await Program.start(t, '--threads', 2);
+  // Waits long enough for what is said meanwhile; `connect` ends the wait.
+  const client = dial(t, `${first.ws}/ws/chat/tea?user_id=ada&username=Ada`,
+    { ...resuming, WebSocket: Kept, initialDelay: 1e6, maxDelay: 1e6, random: () => 1 });
+  const heard = [];
+  const texts = async (count) => {
+    const from = heard.length;
+    while (heard.length < from + count) {
+      const m = JSON.parse((await client.until('message')).data);
+      if (m.type === 'message') heard.push(m.message);
+    }
+    return heard.slice(from);
+  };
+  const say = (peer, text) => peer.say({ type: 'message', message: text });
+  assert.equal((await client.until('open')).resuming, true);
+  const joined = await client.until('joined');
+  assert.equal(joined.recovered, undefined);
+
+  const bo = await Peer.join(t, first, 'tea', 'bo');
+  say(bo, 'one');
+  say(bo, 'two');
+  assert.deepEqual(await texts(2), ['one', 'two']);
+  for (const round of [1, 2, 3]) {
+    sockets.at(-1).terminate();
+    await client.until('disconnected');
+    const missed = Array.from({ length: round * 4 }, (_, i) => `round ${round}, ${i}`);
+    for (const text of missed) say(bo, text);
+    // In the room when Bo has it back.
+    await bo.heard.find((m) => m.message === missed.at(-1), 'the last of them');
+    client.connect();
+    const recovered = await client.until('recovered');
+    assert.deepEqual([recovered.recovered, recovered.missed], [true, missed.length]);
+    say(bo, 'and on');
+    assert.deepEqual(await texts(missed.length + 1), [...missed, 'and on']);
+  }
+  assert.equal(new Set(heard.filter((text) => text !== 'and on')).size, heard.length - 3, 'nothing twice');
+
+  // A new life of the server has another epoch, and says so.
+  assert.equal(await first.stop(), 0);
+  await client.until('disconnected');
+  await Program.start(t, '--listen', first.listen);
+  client.connect();
+  const gap = await client.until('recovered');
+  assert.deepEqual([gap.recovered, gap.why], [false, 'epoch']);
+  client.send(JSON.stringify({ type: 'message', message: 'still here' }));
+  assert.deepEqual(await texts(1), ['still here']);
 });

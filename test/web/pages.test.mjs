@@ -73,7 +73,7 @@ test('the server restarts; both come back by themselves and say so', async (t) =
   const second = await Program.start(t, '--listen', first.listen);
   for (const page of [ada, bo]) {
     await connected(page);
-    await page.locator('.notice', { hasText: 'Reconnected' }).waitFor();
+    await page.locator('.notice', { hasText: 'Reconnected. Some messages may be missing.' }).waitFor();
     await page.locator('#banner').waitFor({ state: 'hidden' });
   }
   await said(ada, 'Written while it was away').waitFor();
@@ -123,6 +123,10 @@ test('a page that lost its connection catches up', async (t) => {
   await page.click('#retry').catch(() => {}); // it may be back already
   await page.locator('.notice', { hasText: 'Reconnected: 2 missed messages above' }).waitFor();
   assert.deepEqual(await texts(page), ['one', 'two', 'three']);
+  // By the resume protocol, not by the history of a newcomer.
+  const stats = await (await fetch(`${server.http}/dashboard/stats.json`)).json();
+  assert.equal(stats.server.resumes_recovered, 1);
+  assert.equal(stats.server.resumes_lost, 0);
   context.fine();
 });
 

@@ -59,7 +59,7 @@ class Talk {
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     const query = new URLSearchParams(me);
     this.client = new Client(`${scheme}://${location.host}/ws/chat/${room}?${query}`, {
-      resume: false,
+      resume: true,
       maxDelay: 10_000,
       heartbeat: {
         interval: 10_000,

@@ -115,6 +115,7 @@ export class Log {
 
   /** A line of the page's own. @param {''|'event'|'strong'|'warn'} kind */
   notice(text, kind = '') {
+    this.#dayOf(new Date());
     this.#last = null;
     this.#add(element('p', { class: `notice ${kind}` }, element('span', { dir: 'auto' }, text)), false);
   }

@@ -17,6 +17,7 @@ function bytes(n) {
   }
   return [n < 10 && unit ? n.toFixed(1) : count.format(n), units[unit]];
 }
+bytes.least = 1024;
 const plain = (n) => [n < 10_000 ? count.format(n) : short.format(n), ''];
 const perSecond = (n) => [n < 10 && n % 1 ? n.toFixed(1) : plain(n)[0], '/s'];
 const duration = (n) => (n < 1 ? [count.format(n * 1000), 'µs'] : [n < 10 ? n.toFixed(1) : count.format(n), 'ms']);
@@ -47,6 +48,7 @@ const charts = [
 const totals = [
   ['Connections accepted', 'accepted'], ['Sessions opened', 'upgraded'],
   ['Messages received', 'messages_received'], ['Messages sent', 'messages_sent'],
+  ['Resumed without a gap', 'resumes_recovered'], ['Resumed with a gap', 'resumes_lost'],
   ['Messages dropped', 'messages_dropped'], ['Sessions evicted', 'evicted'],
   ['Refused by a limit', 'refused_limit'], ['Refused otherwise', 'refused_other'],
   ['Handshakes failed', 'handshakes_failed'], ['Handlers failed', 'handler_failures'],
@@ -119,7 +121,7 @@ class Chart {
   }
 
   draw() {
-    const top = ceiling(Math.max(0, ...this.values.flat().filter((v) => v !== undefined)));
+    const top = ceiling(Math.max(this.format.least ?? 0, ...this.values.flat().filter((v) => v !== undefined)));
     this.max.textContent = this.format(top).join(' ').trim();
     const width = Math.max(FEWEST, this.values[0].length) - 1;
     this.svg.setAttribute('viewBox', `0 0 ${width} 100`);
