@@ -99,6 +99,15 @@ public:
     const std::lock_guard lock(guard_);
     return users_.size();
   }
+  json::object welcome() const {
+    auto o = envelope("system");
+    const auto others = users() - 1;
+    o["message"] = "Welcome to " + name_ +
+                   (others == 0   ? ". Nobody else is here yet."
+                    : others == 1 ? ". One other person is here."
+                                  : ". " + std::to_string(others) + " others are here.");
+    return o;
+  }
   json::object joined(const person &who) const {
     auto o = about("joined", who);
     o["room"] = name_;
@@ -326,8 +335,10 @@ task<> chat::serve(chorus::session s, chorus::request r) {
     co_return;
   visit.take(std::move(*seat));
   visit.arrive(who, s.id());
-  auto welcome = packed(room->joined(who));
+  auto welcome = packed(room->welcome());
   co_await s.send(std::move(welcome));
+  auto joined = packed(room->joined(who));
+  co_await s.send(std::move(joined));
   while (auto m = co_await s.receive()) {
     const auto answer = visit.hear(*m, options_, s.id());
     if (answer.empty())

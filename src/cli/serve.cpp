@@ -37,7 +37,6 @@ task<> broadcast(chorus::room everyone, chorus::session s) {
     seat->publish(std::move(*m));
 }
 
-
 } // namespace
 
 CLI::App *add_serve(CLI::App &app, serve_settings &s) {

@@ -35,6 +35,10 @@ export async function launch(t, options = {}) {
     });
   });
   t.after(async () => {
+    // How each page looked in the end: what one wants to see of a test that failed.
+    for (const [i, page] of context.pages().slice(1).entries()) {
+      await shot(page, `end-${t.name.replace(/\W+/g, '-')}-${i + 1}`).catch(() => {});
+    }
     await context.close();
     fs.rmSync(profile, { recursive: true, force: true });
   });

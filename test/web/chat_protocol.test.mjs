@@ -81,6 +81,9 @@ test('a newcomer gets the last hundred messages, in order', async (t) => {
     const m = await bo.heard.next();
     assert.deepEqual([m.type, m.message, m.id], ['message', `number ${i}`, ids[i]]);
   }
+  const welcome = await bo.heard.next();
+  assert.deepEqual([welcome.type, welcome.message], ['system', 'Welcome to tea. Nobody else is here yet.']);
+  assert.match(welcome.timestamp, ISO);
   assert.equal((await bo.heard.next()).type, 'joined');
 });
 

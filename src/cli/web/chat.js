@@ -54,6 +54,7 @@ class Talk {
     this.pending = new Map(); // own messages that did not come back yet, by ref
     this.typing = new Map();
     this.away = false; // had a connection and lost it
+    this.gap = false; // told of one, and has not yet said so
     this.caughtUp = 0;
     this.inRoom = false;
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
@@ -77,7 +78,7 @@ class Talk {
     on('roundtrip', () => this.showState());
     on('open', (e) => this.opened(e));
     on('message', (e) => this.heard(e.data));
-    on('recovered', (e) => { this.answer = e; });
+    on('recovered', (e) => { this.gap ||= !e.recovered; });
     on('disconnected', (e) => this.disconnected(e));
     on('closed', (e) => this.closed(e));
     on('error', (e) => console.warn(e.error));
@@ -94,7 +95,6 @@ class Talk {
   opened() {
     this.inRoom = false;
     this.caughtUp = 0;
-    this.answer = undefined;
     clearInterval(this.countdown);
     at('banner').hidden = true;
   }
@@ -108,7 +108,10 @@ class Talk {
       case 'user_joined': this.arrived(m); break;
       case 'user_left': this.gone(m); break;
       case 'typing': this.types(m); break;
-      case 'system': log.notice(String(m.message), 'strong'); break;
+      case 'system':
+        // Who comes back was welcomed before.
+        if (!this.away || this.inRoom) log.notice(String(m.message));
+        break;
       case 'error': this.refused(m); break;
       default: // of a newer server
     }
@@ -122,7 +125,8 @@ class Talk {
       this.away = false;
       const n = this.caughtUp;
       const missed = n ? `: ${n} missed ${n === 1 ? 'message' : 'messages'} above` : '';
-      if (this.answer && !this.answer.recovered) {
+      if (this.gap) {
+        this.gap = false;
         log.notice(`Reconnected${missed}. Some messages may be missing.`, 'warn');
       } else {
         log.notice(`Reconnected${missed}`, 'strong');
