@@ -67,8 +67,10 @@ rpc_core::rpc_core(std::unique_ptr<rpc_channel> channel, const rpc_methods &meth
 
 void rpc_core::start() {
   home()->post([self = shared_from_this()] {
-    if (!self->over_)
-      self->channel_->attach(self);
+    if (self->over_)
+      return;
+    self->home()->enroll(*self);
+    self->channel_->attach(self);
   });
 }
 
@@ -82,6 +84,9 @@ void rpc_core::stop_here() noexcept {
   channel_->detach();
   on_ended(failure(error::not_open, stage::close, "this rpc was stopped by its own side"));
 }
+
+// Whatever waits here would wait for ever; it goes with its context.
+void rpc_core::on_shard_gone() noexcept { on_ended(error::shut_down); }
 
 rpc_stats rpc_core::stats() const {
   rpc_stats s;
@@ -303,12 +308,15 @@ void rpc_core::on_ended(const failure &why) noexcept {
   if (std::exchange(over_, true))
     return;
   const auto keep = shared_from_this();
+  home()->leave(*this);
   end_ = why;
   cancel_handlers();
   for (auto *call : calls())
     call->fail_missing(why);
   for (auto *call : queue_)
     call->refuse(why);
+  if (in_hand_ && in_hand_->outcomes.empty())
+    in_hand_->refuse(why);
   for (auto *one : ended_waiters_)
     one->wake_later();
 }

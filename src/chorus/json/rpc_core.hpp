@@ -93,7 +93,7 @@ struct rpc_running {
   bool cancelled = false;
 };
 
-class rpc_core final : public std::enable_shared_from_this<rpc_core> {
+class rpc_core final : public std::enable_shared_from_this<rpc_core>, private resident {
 public:
   rpc_core(std::unique_ptr<rpc_channel> channel, const rpc_methods &methods, rpc_options options);
 
@@ -136,6 +136,7 @@ private:
   void enqueue(rpc_outgoing &call);
   static task<> write(std::shared_ptr<rpc_core> core);
   void stop_here() noexcept;
+  void on_shard_gone() noexcept override;
   void cancel_handlers() noexcept;
   std::vector<rpc_outgoing *> calls() const;
 

@@ -143,18 +143,14 @@ struct server_stats {
   std::uint64_t refused_address = 0; // by max_connections_per_address
   std::uint64_t refused_user = 0;    // by max_connections_per_user
   std::uint64_t users_ousted = 0;    // sessions closed by over_user_limit::close_oldest
-  std::uint64_t refused_proxy =
-      0; // connections without the PROXY header they need, or with a bad one
+  // Connections without the PROXY header they need, or with a bad one.
+  std::uint64_t refused_proxy = 0;
   std::uint64_t rate_closed = 0;    // sessions, by over_rate::close
   std::uint64_t rate_dropped = 0;   // messages and pings, by over_rate::drop
   std::uint64_t evicted_budget = 0; // by queue_budget_bytes; counted in `evicted`, too
   // What counts against queue_budget_bytes now.
   std::size_t queued_bytes_waiting = 0;
   std::uint64_t handshakes_evicted = 0; // to make room among max_handshakes
-  std::uint64_t evicted = 0;        // sessions that ended with error::evicted, by a room or a send
-  std::size_t connections = 0;      // sessions open now
-  std::size_t handlers = 0;         // running now
-  std::size_t handshakes = 0;       // connections that are no sessions now
   std::uint64_t tls_handshakes = 0; // done
   std::uint64_t tls_failed = 0;     // also counted in handshakes_failed
   std::uint64_t tls_resumed = 0;    // of those done, by a ticket
