@@ -53,7 +53,7 @@ BOOST_AUTO_TEST_CASE(an_address_with_many_makes_room_for_others) {
 BOOST_AUTO_TEST_CASE(the_oldest_goes_when_it_is_old_enough) {
   chorus::server_options options;
   options.max_handshakes = 3;
-  options.handshake_timeout = 4s; // old enough after an eighth
+  options.handshake_timeout = 20s; // old enough after an eighth
   admitting f(options);
   std::vector<wire> silent;
   for (int i = 0; i < 3; ++i) {
@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(the_oldest_goes_when_it_is_old_enough) {
     wire w(f.port());
     return upgraded(ask(w, "/where"));
   }));
-  BOOST_TEST(f.stats().handshakes_evicted >= 1u);
+  BOOST_TEST(comes_true([&] { return f.stats().handshakes_evicted >= 1; }));
 }
 
 BOOST_AUTO_TEST_CASE(who_is_being_served_is_not_evicted) {
@@ -100,6 +100,7 @@ BOOST_AUTO_TEST_CASE(five_hundred_slow_ones) {
     chorus::server_options options;
     options.max_handshakes = 300;
     options.handshake_timeout = 3s;
+    options.session.heartbeat = {.ping_interval = 0ms, .pong_wait = 0ms}; // however long it takes
     if (tls)
       options.tls = chorus::test::server_options();
     admitting f(options, 2);
