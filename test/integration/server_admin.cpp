@@ -250,7 +250,7 @@ BOOST_AUTO_TEST_CASE(json_in_and_out) {
   BOOST_TEST(good.ends_with("\r\n\r\n{\"sum\":42}"));
   const auto bad = ask("[1, 2, x]");
   BOOST_TEST(is(bad, 400));
-  BOOST_TEST(has(bad, "{\"error\":\"not valid JSON at byte 7 of 9: "));
+  BOOST_TEST(has(bad, "{\"error\":\"not valid JSON at byte 7 of 9 "));
   BOOST_TEST(has(ask("[1] 2"), "at byte 4 of 5"));
   BOOST_TEST(has(ask(""), "at byte 0 of 0"));
   BOOST_TEST(is(ask(std::string(100, '[')), 400)); // nested too deep

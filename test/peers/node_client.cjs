@@ -90,7 +90,7 @@ test('client/closed-by-program-that-stops', async (own) => {
   const peer = await dial(own, `${await server.url()}/echo`);
   await peer.echo('before');
   server.child.kill('SIGTERM');
-  equal((await peer.closed).code, 1001, 'close code of a server that stops');
+  equal((await peer.closed).code, 1012, 'close code of a server that stops');
   await server.expectExit(0);
 });
 

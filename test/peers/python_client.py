@@ -139,7 +139,7 @@ async def client_server_stops(setting):
         await echo_all(ws, ["before"])
         program.process.terminate()
         await ws.wait_closed()
-        equal(ws.close_code, 1001, "close code of a server that stops")
+        equal(ws.close_code, 1012, "close code of a server that stops")
         await program.expect_exit(0)
 
 

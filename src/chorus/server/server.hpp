@@ -11,9 +11,9 @@
 
 #include <chorus/async/runtime.hpp>
 #include <chorus/server/admission.hpp>
+#include <chorus/server/broker.hpp>
 #include <chorus/server/drain.hpp>
 #include <chorus/server/limits.hpp>
-#include <chorus/server/broker.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/response.hpp>
 #include <chorus/server/room.hpp>
@@ -151,9 +151,9 @@ struct server_stats {
   // What counts against queue_budget_bytes now.
   std::size_t queued_bytes_waiting = 0;
   std::uint64_t handshakes_evicted = 0; // to make room among max_handshakes
-  std::uint64_t tls_handshakes = 0; // done
-  std::uint64_t tls_failed = 0;     // also counted in handshakes_failed
-  std::uint64_t tls_resumed = 0;    // of those done, by a ticket
+  std::uint64_t tls_handshakes = 0;     // done
+  std::uint64_t tls_failed = 0;         // also counted in handshakes_failed
+  std::uint64_t tls_resumed = 0;        // of those done, by a ticket
 };
 
 struct stop_report {

@@ -234,22 +234,6 @@ task<> asked_to_wait(world &w, listener &at) {
 }
 BOOST_AUTO_TEST_CASE(the_server_says_when_to_come_back) { run(asked_to_wait); }
 
-BOOST_AUTO_TEST_CASE(how_long_to_wait) {
-  const auto asked = [](std::string reason, bool by_peer = true) {
-    chorus::failure_detail detail;
-    detail.close_reason = std::move(reason);
-    detail.by_peer = by_peer;
-    return chorus::detail::retry_after(failure(make_error_code(error::closed), detail));
-  };
-  BOOST_TEST((asked("retry-after=1.25") == 1250ms));
-  BOOST_TEST((asked("retry-after=0 and more") == 0ms));
-  BOOST_TEST((asked("retry-after=1e9") == 1s)); // no exponent
-  BOOST_TEST((asked("retry-after=999999") == 3600s));
-  for (const auto *none : {"", "retry-after=", "retry-after=-1", "retry-after=nan", "later"})
-    BOOST_TEST(!asked(none).has_value());
-  BOOST_TEST(!asked("retry-after=1", false).has_value());
-}
-
 // A server can't make a client remember without end, and the latest rooms are those that count.
 BOOST_AUTO_TEST_CASE(rooms_are_bounded) {
   chorus::detail::resume_memory memory("b2d0c7f3a91e4d55");
