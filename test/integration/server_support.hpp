@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -22,6 +23,7 @@
 #include <string_view>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 
@@ -116,7 +118,8 @@ public:
     sockaddr_un to{};
     to.sun_family = AF_UNIX;
     std::memcpy(to.sun_path, unix_path.c_str(), unix_path.size() + 1);
-    BOOST_REQUIRE(::connect(fd_, reinterpret_cast<sockaddr *>(&to), sizeof to) == 0);
+    if (::connect(fd_, reinterpret_cast<sockaddr *>(&to), sizeof to) != 0)
+      throw std::system_error(errno, std::generic_category(), "connect"); // on any thread
   }
   wire(wire &&other) noexcept
       : fd_(std::exchange(other.fd_, -1)), unread_(std::move(other.unread_)) {}
@@ -135,7 +138,8 @@ public:
     to.sin_family = AF_INET;
     to.sin_port = htons(port);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    BOOST_REQUIRE(::connect(fd_, reinterpret_cast<sockaddr *>(&to), sizeof to) == 0);
+    if (::connect(fd_, reinterpret_cast<sockaddr *>(&to), sizeof to) != 0)
+      throw std::system_error(errno, std::generic_category(), "connect"); // on any thread
   }
   void close() {
     if (fd_ >= 0)
