@@ -152,11 +152,10 @@ void room_core::deliver(const message &m, const sent_out &with, const kept &k) {
     return;
   }
   for (const auto &[part, outcomes] : with.outcomes)
-    part->home()->run(
-        [part = part, outcomes = outcomes, m, terms = with.terms, weight = with.weight, k] {
-          // After its deadline nobody waits for the outcomes any more.
-          part->publish(m, terms, outcomes->reported() ? nullptr : outcomes, k);
-        });
+    part->home()->run([p = part, o = outcomes, m, terms = with.terms, weight = with.weight, k] {
+      // After its deadline nobody waits for the outcomes any more.
+      p->publish(m, terms, o->reported() ? nullptr : o, k);
+    });
 }
 
 kept room_core::adopt(const broker_message &m) {
