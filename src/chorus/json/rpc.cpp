@@ -6,6 +6,8 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 
+#include <optional>
+
 namespace chorus {
 
 namespace asio = boost::asio;
@@ -80,9 +82,34 @@ task<result<json::value>> single(task<result<detail::rpc_outcomes>> work) {
   co_return std::move(all->front());
 }
 
+// What keeps a JSON object from being a request to send.
+std::optional<failure> not_a_call(const json::object &call) {
+  const auto bad = [](std::string why) {
+    return failure(error::bad_option, stage::configure, std::move(why));
+  };
+  const auto *method = call.if_contains("method");
+  if (!method || !method->is_string())
+    return bad(
+        R"(a request is an object with the name of a method: {"method": "...", "params": ...})");
+  for (const auto &[key, value] : call)
+    if (key == "id")
+      return bad("leave out \"id\": requests get their ids when they are sent");
+    else if (key == "jsonrpc" && value != "2.0")
+      return bad("only JSON-RPC \"2.0\" is spoken");
+    else if (key != "method" && key != "params" && key != "jsonrpc")
+      return bad("a request of JSON-RPC has no member \"" + std::string(key) + "\"");
+  return std::nullopt;
+}
+
 task<failure> just(failure f) { co_return f; }
 
 } // namespace
+
+const json::object &detail::call_of(const json::value &call) noexcept {
+  static const json::object none;
+  const auto *object = call.if_object();
+  return object ? *object : none;
+}
 
 std::size_t rpc_batch::request(std::string_view method, const json::value &params) {
   entries_.push_back({std::string(method), params, true});
@@ -112,6 +139,13 @@ rpc::rpc(session s, rpc_methods methods, rpc_options options) {
   if (s)
     *this = over(std::make_unique<session_channel>(std::move(s)), std::move(methods),
                  std::move(options));
+}
+
+task<result<json::value>> rpc::request(const json::object &call, rpc_request_options options) {
+  if (auto why = not_a_call(call))
+    return failed<json::value>(std::move(*why));
+  const auto *params = call.if_contains("params");
+  return request(call.at("method").as_string(), params ? *params : json::value(), options);
 }
 
 task<result<json::value>> rpc::request(std::string_view method, const json::value &params,

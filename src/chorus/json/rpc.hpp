@@ -18,6 +18,7 @@
 #include <chorus/json/rpc_methods.hpp>
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,7 +31,9 @@ namespace chorus {
 
 namespace detail {
 class rpc_channel;
-}
+// The object that it holds; an empty one, which is no request, where it holds none.
+const boost::json::object &call_of(const boost::json::value &call) noexcept;
+} // namespace detail
 
 struct rpc_options {
   std::chrono::milliseconds timeout{30'000}; // of requests that name none; zero for never
@@ -121,6 +124,15 @@ public:
                   "name these params first: an aggregate that owns something "
                   "must not be a temporary in a co_await expression");
     return detail::converted<T>(request(method, boost::json::value_from(params), options));
+  }
+  // The same from one JSON object, {"method": "subtract", "params": [42, 23]}: `params` may be left out,
+  // "jsonrpc" may be there. Any other member is bad_option, an "id" too: ids are given here.
+  task<result<boost::json::value>> request(const boost::json::object &call,
+                                           rpc_request_options options = {});
+  template <class Json>
+  requires std::same_as<std::remove_cvref_t<Json>, boost::json::value>
+      task<result<boost::json::value>> request(Json &&call, rpc_request_options options = {}) {
+    return request(detail::call_of(call), options);
   }
   // All in one message; completes when all requests are answered, or the timeout has passed: those
   // without an answer then have failed. Fails as a whole when nothing was sent.

@@ -54,6 +54,29 @@ rpc_methods every_form() {
   return methods;
 }
 
+task<> calls_that_are_none(shard &home) {
+  auto [server, client] = session_pair(home);
+  rpc answering(server, every_form());
+  rpc peer(client);
+  const std::pair<const char *, const char *> wrong[] = {
+      {R"([1])", "name of a method"},
+      {R"({"params": [1]})", "name of a method"},
+      {R"({"method": 1})", "name of a method"},
+      {R"({"method": "raw", "id": 1})", "leave out \"id\""},
+      {R"({"method": "raw", "jsonrpc": "1.0"})", "2.0"},
+      {R"({"method": "raw", "parms": [1]})", "no member \"parms\""},
+      {R"({"method": "raw", "params": 1})", "wrap it in an array"},
+  };
+  for (const auto &[text, why] : wrong) {
+    const auto call = json::parse(text);
+    const auto answer = co_await peer.request(call);
+    BOOST_REQUIRE(answer.has_error());
+    BOOST_CHECK(answer.error().code() == error::bad_option);
+    BOOST_TEST(answer.error().message().find(why) != std::string::npos, answer.error().message());
+  }
+  BOOST_CHECK_EQUAL(peer.stats().requests_sent, 0U);
+}
+
 task<> forms(shard &home) {
   auto [server, client] = session_pair(home);
   std::string reported;
@@ -78,6 +101,12 @@ task<> forms(shard &home) {
   BOOST_CHECK_EQUAL((co_await peer.request<std::string>("call_two", json_array(1, 2))).value(),
                     "call_two3");
   BOOST_CHECK_EQUAL((co_await peer.request<int>("whole", std::vector<int>(7))).value(), 7);
+  // A whole request as JSON.
+  const auto call = json::parse(R"({"jsonrpc": "2.0", "method": "call_two", "params": [3, 4]})");
+  BOOST_CHECK((co_await peer.request(call, {.timeout = 60s})).value() == "call_two7");
+  BOOST_CHECK((co_await peer.request(call.as_object())).value() == "call_two7");
+  const auto bare = json::parse(R"({"method": "nothing"})");
+  BOOST_CHECK((co_await peer.request(bare)).value().is_null());
   const pair_of_names names{long_name, "b"};
   const auto swapped = co_await peer.request<pair_of_names>("named", names);
   BOOST_CHECK_EQUAL(swapped.value().second, long_name);
@@ -125,6 +154,7 @@ task<> forms(shard &home) {
   BOOST_CHECK_EQUAL(peer.stats().answers, peer.stats().requests_sent);
 }
 BOOST_AUTO_TEST_CASE(every_form_of_handler_and_error) { run(forms); }
+BOOST_AUTO_TEST_CASE(an_object_that_is_no_request_is_not_sent) { run(calls_that_are_none); }
 
 // Each side asks the other while it is asked itself, and the answers come in another order.
 task<> interleaved(shard &home) {
