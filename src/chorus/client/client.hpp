@@ -11,6 +11,7 @@
 
 #include <chorus/async/runtime.hpp>
 #include <chorus/base/backoff.hpp>
+#include <chorus/base/log.hpp>
 #include <chorus/client/connect.hpp>
 
 #include <chrono>
@@ -134,6 +135,8 @@ struct client_options {
   // Before the first message that follows. To be looked at when not `recovered`: the state that the
   // room's messages build up has to be fetched by other means.
   std::function<void(const recovery &)> on_recovery{};
+  // Told of attempts, connections and their loss; null: nobody.
+  std::shared_ptr<log_sink> log{};
 };
 
 // Trying again the same way can't succeed, so a client stops: an unusable URL or option; a

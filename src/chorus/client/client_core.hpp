@@ -145,6 +145,14 @@ private:
   void finish(failure why, result<> close_outcome);
   void supervisor_gone() noexcept;
   void tell_watcher_of_end();
+  // client_log.cpp
+  session_id begin_attempt();
+  void note_connected(const session &s);
+  void log_attempt(const connect_plan &plan, std::uint64_t number) const noexcept;
+  void log_connected(const session &s, bool again) const noexcept;
+  void log_failed(std::uint64_t id, const failure &why) const noexcept;
+  void log_gone(const session &s, const failure &why, bool wanted) const noexcept;
+  void log_gave_up(const failure &why) const noexcept;
   void on_shard_gone() noexcept override;
   bool stopping() const;
   bool abandoned() const;

@@ -43,10 +43,7 @@ task<> client_core::supervise(lease held) {
   result<> close_outcome;
   while (!core.stopping()) {
     core.enter(client_state::connecting);
-    {
-      lock guard(core.mutex_);
-      ++core.stats_.attempts;
-    }
+    const auto id = core.begin_attempt();
     auto opened = co_await core.attempt(core.plans_[core.next_url_]);
     failure why;
     if (opened && core.abandoned()) {
@@ -74,6 +71,7 @@ task<> client_core::supervise(lease held) {
         lock guard(core.mutex_);
         core.last_failure_ = why;
       }
+      core.log_failed(id, why);
       core.call(core.options_.on_error, why);
       if (core.options_.max_attempts != 0 && ++core.failed_in_row_ >= core.options_.max_attempts &&
           !is_fatal(why)) {
@@ -132,14 +130,7 @@ task<result<session>> client_core::attempt(std::shared_ptr<connect_plan> plan) {
 
 // From open to closed, everything received and the outbox accounted for.
 task<failure> client_core::serve(session s) {
-  {
-    lock held(mutex_);
-    session_ = s;
-    if (stats_.connects++ != 0)
-      ++stats_.reconnects;
-    if (down_since_)
-      stats_.downtime += home_->now() - *std::exchange(down_since_, std::nullopt);
-  }
+  note_connected(s);
   handed_ = direct_ = 0;
   closer_running_ = false;
   call(options_.on_connect, s);
@@ -177,6 +168,7 @@ task<failure> client_core::serve(session s) {
     down_since_ = home_->now();
     idle_.wake_all();
   }
+  log_gone(s, why, stopping());
   call(options_.on_disconnect, why);
   co_return why;
 }
@@ -371,6 +363,7 @@ void client_core::finish(failure why, result<> close_outcome) {
     closing_ = true;
     discard_outbox(held, why == error::closed ? failure(error::not_open) : why);
   }
+  log_gave_up(why);
   enter(client_state::closed);
   lock held(mutex_);
   if (ended_)

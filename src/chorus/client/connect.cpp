@@ -36,6 +36,7 @@ task<result<session>> open_session(std::shared_ptr<shard> home,
   setup.options = {plan, &plan->session};
   setup.close_when_unowned = plan->close_when_unowned;
   setup.keep_unsent = plan->keep_unsent;
+  setup.id = plan->id;
   upgrade_answer agreed;
   if (setup.websocket) {
     auto upgraded = co_await upgrade(*setup.carrier, *plan);

@@ -27,6 +27,7 @@ struct connect_plan {
   // For connections on which chorus.v1 was agreed; empty: it means nothing here.
   std::function<std::unique_ptr<session_envelope>()> make_envelope;
   bool needs_envelope = false; // a server that does not speak it is of no use
+  session_id id = 0;           // of the next attempt's session; 0: a fresh one
 };
 
 // Fails with bad_url or bad_option.

@@ -70,8 +70,11 @@ private:
   void set_deadline() noexcept {
     deadline_ = owner_.home().now() + setup_.options.handshake_timeout;
   }
-  void refused() noexcept { owner_.count.refused_other.fetch_add(1, std::memory_order_relaxed); }
-  void failed() noexcept { owner_.count.handshakes_failed.fetch_add(1, std::memory_order_relaxed); }
+  // Status 101: it is upgraded, and then closed. An empty target: no request was read.
+  void refused(refusal why, unsigned status, std::string_view target = {}) noexcept {
+    owner_.refused(why, status, visit_.id, carrier_.get(), target);
+  }
+  void failed(std::string_view why) noexcept;
 
   server_shard &owner_;
   server_setup &setup_;
@@ -86,6 +89,11 @@ private:
   std::size_t requests_ = 0;
 };
 
+void visitor::failed(std::string_view why) noexcept {
+  owner_.count.handshakes_failed.fetch_add(1, std::memory_order_relaxed);
+  owner_.log_failed_handshake(visit_.id, carrier_.get(), why);
+}
+
 task<> visitor::run() {
   set_deadline();
   bool first = true;
@@ -95,7 +103,7 @@ task<> visitor::run() {
     if (!proxied)
       co_return;
     if (setup_.tls && !co_await secure()) {
-      failed();
+      failed("tls");
       co_return;
     }
     for (;; first = false) {
@@ -108,19 +116,19 @@ task<> visitor::run() {
       visit_.at = phase::working;
       if (arrived == request_arrival::ended) {
         if (first || reader_.begun())
-          failed();
+          failed("gone");
         co_return;
       }
       if (arrived == request_arrival::late) {
         if (first || reader_.begun())
-          failed();
+          failed("late");
         if (reader_.begun())
           say_at_once(write_refusal(408, "The request did not arrive in time."));
         co_return;
       }
       set_deadline(); // of the answer
       if (arrived == request_arrival::bad) {
-        failed();
+        failed("malformed");
         co_await refuse(write_refusal(reader_.status(), reader_.reason()));
         co_return;
       }
@@ -140,13 +148,14 @@ task<> visitor::run() {
   }
   if (interrupted && visit_.evicted) {
     owner_.count.handshakes_evicted.fetch_add(1, std::memory_order_relaxed);
+    owner_.log_failed_handshake(visit_.id, carrier_.get(), "evicted");
     if (visit_.at == phase::reading)
       say_at_once(write_refusal(503, "This server needs the place for others: a request has to "
                                      "arrive sooner."));
     co_return;
   }
   if (interrupted && visit_.at == phase::reading) {
-    refused();
+    refused(refusal::unavailable, 503);
     say_at_once(write_refusal(503, stopping_sentence));
   }
 }
@@ -174,7 +183,7 @@ task<bool> visitor::read_proxy_header() {
       progress = proxy_header_reader::progress::failed;
   }
   if (progress == proxy_header_reader::progress::failed) {
-    owner_.count.refused_proxy.fetch_add(1, std::memory_order_relaxed);
+    refused(refusal::proxy_header, 0);
     co_return false;
   }
   if (!reader.source().empty()) {
@@ -189,10 +198,15 @@ task<bool> visitor::secure() {
   if (!made)
     co_return false;
   carrier_ = std::move(*made);
+  const auto began = owner_.home().now();
   const auto done = co_await transport::tls_handshake(*carrier_, deadline_);
   if (done)
     tls_ = std::make_shared<const tls_info>(transport::tls_info_of(*carrier_));
   owner_.count_tls(tls_.get());
+  const auto took = owner_.home().now() - began;
+  if (done)
+    owner_.measures.tls_seconds.observe(in_seconds(took));
+  owner_.log_tls(visit_.id, *carrier_, done, took);
   co_return done.has_value();
 }
 
@@ -222,55 +236,60 @@ task<> visitor::upgrade(http_head head) {
   const auto check =
       protocol::check_upgrade_request(head.method(), head.version(), head.target(), fields,
                                       {.max_header_bytes = setup_.options.max_header_bytes});
-  std::string refusal;
+  std::string answer; // of a refusal
+  auto why = refusal::unavailable;
+  unsigned status = 503;
+  const auto turn_down = [&](refusal reason, unsigned code, std::string_view sentence,
+                             std::span<const header_field> more = {}) {
+    why = reason;
+    status = code;
+    answer = write_refusal(code, sentence, more);
+  };
   route_match match;
   std::string_view lacking; // what there is none left of, as a sentence
-  unsigned lacking_status = 503;
+  auto lacks = refusal::limit;
   const std::string client = client_of(head);
   if (!check) {
-    refusal = write_refusal(check.status, make_error_code(check.why).message(), check.headers);
+    turn_down(refusal::malformed, check.status, make_error_code(check.why).message(),
+              check.headers);
   } else {
     match = setup_.routes.find(head, route_kind::session);
     if (match.what == route_match::verdict::bad_escape)
-      refusal = write_refusal(400, "The path has a malformed percent escape.");
+      turn_down(refusal::malformed, 400, "The path has a malformed percent escape.");
     else if (match.what == route_match::verdict::other_kind)
-      refusal = write_refusal(404, "This path answers plain HTTP only, not WebSocket.");
+      turn_down(refusal::not_found, 404, "This path answers plain HTTP only, not WebSocket.");
     else if (match.what == route_match::verdict::not_found)
-      refusal = write_refusal(404, "There is nothing on this path.");
-    else if (!origin_passes(head)) {
-      owner_.count.refused_origin.fetch_add(1, std::memory_order_relaxed);
-      co_await refuse(write_refusal(403, "Pages of this origin may not connect here; the server's "
-                                         "allowed_origins or allow_origin can let them."));
-      co_return;
-    } else if (owner_.stopping())
-      refusal = write_refusal(503, stopping_sentence);
+      turn_down(refusal::not_found, 404, "There is nothing on this path.");
+    else if (!origin_passes(head))
+      turn_down(refusal::origin, 403,
+                "Pages of this origin may not connect here; the server's allowed_origins or "
+                "allow_origin can let them.");
+    else if (owner_.stopping())
+      turn_down(refusal::unavailable, 503, stopping_sentence);
     else if (owner_.draining()) {
       const header_field retry[] = {{"Retry-After", owner_.retry_after()}};
-      refusal = write_refusal(503, draining_sentence, retry);
-      owner_.count.drain_refused.fetch_add(1, std::memory_order_relaxed);
+      turn_down(refusal::draining, 503, draining_sentence, retry);
     } else if (!permit_.take(setup_)) {
-      owner_.count.refused_limit.fetch_add(1, std::memory_order_relaxed);
       lacking = "This server has as many connections as it takes; try again later.";
     } else if (!permit_.take_address(client)) {
-      owner_.count.refused_address.fetch_add(1, std::memory_order_relaxed);
       lacking = "Your address has as many connections here as it may; close one, or try again "
                 "later.";
-      lacking_status = 429;
+      lacks = refusal::address_limit;
     }
   }
-  if (!refusal.empty()) {
-    refused();
-    co_await refuse(std::move(refusal));
+  if (!answer.empty()) {
+    refused(why, status, head.target());
+    co_await refuse(std::move(answer));
     co_return;
   }
 
   chorus::admission admitted;
   session ousted;
   if (lacking.empty() && hook_of(owner_, *match.target)) {
-    auto answer = co_await authorise(head, match);
-    if (!answer)
+    auto verdict = co_await authorise(head, match);
+    if (!verdict)
       co_return;
-    admitted = *std::move(answer);
+    admitted = *std::move(verdict);
     const auto &offered = check.subprotocols;
     if (const auto &chosen = admitted.subprotocol();
         !chosen.empty() && std::find(offered.begin(), offered.end(), chosen) == offered.end()) {
@@ -281,16 +300,18 @@ task<> visitor::upgrade(http_head head) {
     }
     if (admitted.what() == chorus::admission::verdict::accepted &&
         !permit_.take_user(admitted.user(), ousted)) {
-      owner_.count.refused_user.fetch_add(1, std::memory_order_relaxed);
       lacking = "This user has as many connections here as it may; close one, or try again later.";
-      lacking_status = 429;
+      lacks = refusal::user_limit;
     }
   }
   if (!lacking.empty()) {
     permit_.release();
-    if (setup_.options.on_limit == over_limit::refuse_upgrade) {
+    const bool upgraded = setup_.options.on_limit != over_limit::refuse_upgrade;
+    status = lacks == refusal::limit ? 503 : 429;
+    refused(lacks, upgraded ? 101 : status, head.target());
+    if (!upgraded) {
       static constexpr header_field retry[] = {{"Retry-After", "5"}};
-      co_await refuse(write_refusal(lacking_status, lacking, retry));
+      co_await refuse(write_refusal(status, lacking, retry));
       co_return;
     }
   }
@@ -301,6 +322,7 @@ task<> visitor::upgrade(http_head head) {
   }
 
   session_setup made;
+  made.id = visit_.id;
   made.options = {owner_.setup(), &setup_.options.session};
   const auto &wanted = admitted.subprotocol();
   made.subprotocol = wanted.empty()
@@ -317,7 +339,7 @@ task<> visitor::upgrade(http_head head) {
     made.compression =
         protocol::accept_offer(check.extensions, made.options->compression, extensions);
   if (!co_await write(write_switching(check.key, made.subprotocol, extensions))) {
-    failed();
+    failed("gone");
     co_return;
   }
   if (client != carrier_->remote_address())
@@ -341,9 +363,10 @@ bool visitor::origin_passes(const http_head &head) const {
     return setup_.options.allow_origin(origin);
   } catch (const std::exception &x) {
     setup_.report(std::string("allow_origin failed, and the origin was refused: ") + x.what(),
-                  nullptr);
+                  nullptr, "authorization_failed", visit_.id);
   } catch (...) {
-    setup_.report("allow_origin failed, and the origin was refused", nullptr);
+    setup_.report("allow_origin failed, and the origin was refused", nullptr,
+                  "authorization_failed", visit_.id);
   }
   return false;
 }
@@ -376,8 +399,9 @@ task<std::optional<chorus::admission>> visitor::authorise(const http_head &head,
   }
   if (run->answer->what() == chorus::admission::verdict::accepted)
     co_return std::move(run->answer);
-  owner_.count.refused_unauthorised.fetch_add(1, std::memory_order_relaxed);
-  if (run->answer->what() == chorus::admission::verdict::closed)
+  const bool closed = run->answer->what() == chorus::admission::verdict::closed;
+  refused(refusal::unauthorized, closed ? 101 : run->answer->answer().status(), head.target());
+  if (closed)
     co_return std::move(run->answer);
   auto answer = write_response(run->answer->answer(), false, false);
   if (!answer.complete)
@@ -389,7 +413,7 @@ task<std::optional<chorus::admission>> visitor::authorise(const http_head &head,
 
 task<> visitor::hook_failed(std::string why, const http_head &head, const std::string &pattern) {
   owner_.count.handler_failures.fetch_add(1, std::memory_order_relaxed);
-  refused();
+  refused(refusal::other, 500, head.target());
   complain("The authorisation for " + pattern + " failed: " + why, head);
   co_await refuse(write_refusal(500, "The server failed to authorise this request."));
 }
@@ -443,12 +467,12 @@ task<> visitor::end_hook(std::shared_ptr<hook_run> run, hook_wait why, const htt
   permit_.release();
   run->cancel.emit(asio::cancellation_type::terminal);
   if (why == hook_wait::gone) {
-    failed();
+    failed("gone");
   } else if (why == hook_wait::interrupted) {
-    refused();
+    refused(refusal::unavailable, 503, head.target());
     say_at_once(write_refusal(503, stopping_sentence));
   } else {
-    refused();
+    refused(refusal::unavailable, 503, head.target());
     complain("The authorisation for " + pattern +
                  " was cancelled: it did not end within handshake_timeout",
              head);
@@ -488,7 +512,7 @@ void visitor::complain(std::string what, const http_head &head) {
       held.push_back(*std::move(plain));
   }
   const std::vector<std::string_view> secrets(held.begin(), held.end());
-  setup_.report(redact_text(what, secrets), nullptr);
+  setup_.report(redact_text(what, secrets), nullptr, "authorization_failed", visit_.id);
 }
 
 void visitor::open_session(http_head head, route_match match, std::string remote,
@@ -510,6 +534,7 @@ void visitor::open_session(http_head head, route_match match, std::string remote
   if (meter)
     meter->watch(*s.core());
   owner_.begin_session(live, s);
+  owner_.log_upgraded(s, *target);
   if (!lacking.empty()) {
     s.start_close(close_code::try_again_later, lacking);
     return;
@@ -593,7 +618,7 @@ task<> serve_connection(std::shared_ptr<server_shard> owner, std::shared_ptr<htt
     co_await v.run();
   } catch (const std::exception &x) {
     owner->count.handshakes_failed.fetch_add(1, std::memory_order_relaxed);
-    owner->setup()->report(x.what(), nullptr);
+    owner->setup()->report(x.what(), nullptr, "failed", visit->id);
   }
 }
 

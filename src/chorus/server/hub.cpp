@@ -14,6 +14,7 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
   around_.resume->hello_wait = limits.hello_wait;
   around_.engine = std::move(limits.engine);
   around_.server = random_epoch();
+  around_.measures = std::make_shared<room_measures>(runtime_->shards.size());
 }
 
 room hub::get(std::string_view name) {

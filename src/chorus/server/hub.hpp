@@ -40,6 +40,7 @@ public:
   std::size_t size() const noexcept; // rooms
   const std::shared_ptr<resume_setup> &resume() const noexcept { return around_.resume; }
   history_budget &budget() const noexcept { return *around_.budget; }
+  room_measures &measures() const noexcept { return *around_.measures; }
 
   // The connections of a user: an implicit room that exists as long as they or handles do.
   room user(std::string_view name);

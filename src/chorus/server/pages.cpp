@@ -175,7 +175,8 @@ task<response> page_visit::make_page(request r, std::shared_ptr<const chorus::de
 
 void page_visit::failed(const chorus::detail::route &target, const std::string &why) {
   owner_.count.handler_failures.fetch_add(1, std::memory_order_relaxed);
-  setup_.report("The page " + target.pattern + " failed: " + why, nullptr);
+  setup_.report("The page " + target.pattern + " failed: " + why, nullptr, "page_failed",
+                visit_.id);
 }
 
 // `text`: the answer up to what its source gives.

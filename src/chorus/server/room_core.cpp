@@ -25,6 +25,7 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
   home_ = runtime.shards[std::hash<std::string>()(name_) % runtime.shards.size()];
   resume_ = around.resume;
   counters_->all_rooms = resume_;
+  counters_->measures = around.measures;
   // The longest header is a joined's: its other members take up to 250 bytes.
   constexpr std::size_t longest_head = protocol::max_server_header - 250;
   if (name_.empty() || around.implicit)
@@ -125,6 +126,8 @@ void room_core::publish(message m, std::shared_ptr<const publish_terms> terms) {
 void room_core::hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
                          const std::shared_ptr<const departure::load> &weight) {
   counters_->published.fetch_add(1, std::memory_order_relaxed);
+  if (counters_->measured())
+    counters_->note_members(*home_);
   if (link_) {
     if (log_ && (!terms || terms->keepable())) {
       link_->publish(m, {terms, weight});
@@ -263,8 +266,12 @@ task<result<broadcast_report>> room_core::broadcast(message m,
                                                     std::chrono::milliseconds deadline,
                                                     bool list_delivered, departure way) {
   const auto self = shared_from_this();
+  const bool measured = counters_->measured();
+  const auto began = measured ? home_->now() : time_point();
   if (!way.refused)
     counters_->published.fetch_add(1, std::memory_order_relaxed);
+  if (!way.refused && measured)
+    counters_->note_members(*home_);
   auto whole = std::make_shared<gather>(home_, parts_.size());
   inquiry open(home_, whole);
   const bool numbered = link_ && log_ && !way.refused && (!terms || terms->keepable());
@@ -309,6 +316,9 @@ task<result<broadcast_report>> room_core::broadcast(message m,
       break;
     open.give_up(); // complete, or late: then every part reports what it has
   }
+  if (measured)
+    counters_->measures->at(home_->index())
+        .broadcast_seconds.observe(in_seconds(home_->now() - began));
   co_return std::move(whole->report());
 }
 

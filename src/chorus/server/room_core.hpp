@@ -47,8 +47,9 @@ struct room_surroundings {
   std::shared_ptr<history_budget> budget;
   std::shared_ptr<resume_setup> resume;
   bool implicit = false; // nobody joins it: peers under the resume protocol are not told its name
-  std::shared_ptr<broker> engine; // null: this server is alone
-  std::string server;             // its name among others
+  std::shared_ptr<broker> engine;            // null: this server is alone
+  std::string server;                        // its name among others
+  std::shared_ptr<room_measures> measures{}; // null: nobody measures
 };
 
 // With what a message was sent out, until it is delivered.

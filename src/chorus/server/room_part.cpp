@@ -321,6 +321,10 @@ void room_part::flush_turn() noexcept {
   }
   delivering_ = false;
   sweep();
+  // From the beginning of the turn that brought the run.
+  if (counters_->measured())
+    counters_->measures->at(home_->index())
+        .fan_out_seconds.observe(in_seconds(home_->now() - home_->turn_time()), r.frames.size());
 }
 
 void room_part::on_shard_gone() noexcept {

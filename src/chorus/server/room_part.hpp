@@ -7,6 +7,7 @@
 
 #include <chorus/server/arrival.hpp>
 #include <chorus/server/gather.hpp>
+#include <chorus/server/measures.hpp>
 #include <chorus/server/resume_peer.hpp>
 #include <chorus/server/room.hpp>
 #include <chorus/session/session_core.hpp>
@@ -41,6 +42,14 @@ struct room_counters {
   std::shared_ptr<resume_setup> all_rooms; // null: nobody here is under the resume protocol
   std::string resume_head;                 // of a message that is not kept
   std::function<void()> emptied;           // told when the last member has left; on its shard
+  std::shared_ptr<room_measures> measures; // of the server; null: nobody measures
+
+  bool measured() const noexcept { return measures && measures->on(); }
+  // One more message; on `home`, the room's.
+  void note_members(const shard &home) noexcept {
+    measures->at(home.index())
+        .members.observe(static_cast<double>(members.load(std::memory_order_relaxed)));
+  }
 };
 
 // Where what user code throws in a room is told; empty: nowhere.

@@ -10,6 +10,7 @@
 // their coroutine runs.
 
 #include <chorus/async/runtime.hpp>
+#include <chorus/base/log.hpp>
 #include <chorus/server/admission.hpp>
 #include <chorus/server/broker.hpp>
 #include <chorus/server/drain.hpp>
@@ -120,6 +121,8 @@ struct server_options {
   std::size_t queue_budget_bytes = 0;
   // What the rooms of this server share with those of others, everyone() aside. Null: nothing.
   std::shared_ptr<chorus::broker> broker{};
+  // Told of the server's life and of its connections'; null: nobody.
+  std::shared_ptr<log_sink> log{};
 };
 
 struct server_stats {

@@ -110,12 +110,14 @@ void server_shard::on_refused(server_door &door, int fd) noexcept {
   transport::descriptor socket(fd);
   note_accept_errors(door);
   count.accepted.fetch_add(1, std::memory_order_relaxed);
-  turn_away(std::move(socket), "This server has run out of file descriptors; try again later.");
+  turn_away(std::move(socket), refusal::descriptors,
+            "This server has run out of file descriptors; try again later.");
 }
 
 // Says why in one write, or not at all.
-void server_shard::turn_away(transport::descriptor socket, std::string_view why) noexcept {
-  count.refused_limit.fetch_add(1, std::memory_order_relaxed);
+void server_shard::turn_away(transport::descriptor socket, refusal reason,
+                             std::string_view why) noexcept {
+  refused(reason, setup_->tls ? 0 : 503, next_session_id(), nullptr, {});
   if (setup_->tls)
     return; // an answer would cost a handshake
   static constexpr header_field retry[] = {{"Retry-After", "5"}};

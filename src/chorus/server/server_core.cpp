@@ -103,6 +103,19 @@ server_stats server_core::stats() const {
   server_stats sum;
   for (const auto &s : shards_)
     s->add_to(sum);
+  add_shared(sum);
+  return sum;
+}
+
+server_stats server_core::counters() const {
+  server_stats sum;
+  for (const auto &s : shards_)
+    s->add_counters(sum);
+  add_shared(sum);
+  return sum;
+}
+
+void server_core::add_shared(server_stats &sum) const {
   sum.handshakes = setup_->handshakes.size();
   sum.resume = setup_->rooms->resume()->counters.values();
   sum.rate_dropped = setup_->rates->dropped.load(std::memory_order_relaxed);
@@ -111,7 +124,6 @@ server_stats server_core::stats() const {
     sum.evicted_budget = setup_->budget->evicted();
     sum.queued_bytes_waiting = setup_->budget->total();
   }
-  return sum;
 }
 
 std::vector<session> server_core::sessions() const {
@@ -174,6 +186,8 @@ task<result<>> server_core::start(std::shared_ptr<server_core> self) {
     self->close_listeners();
     co_return failure(error::not_open, stage::listen, "The server was stopped while it started.");
   }
+  if (opened)
+    self->log_listening();
   co_return opened;
 }
 
@@ -239,6 +253,7 @@ void server_core::begin_stop() {
   phase_ = phase::stopping;
   interrupt_drain();
   setup_->rooms->close();
+  log_phase("stopping");
   busy_shards_ = shards_.size();
   const auto self = shared_from_this();
   asio::co_spawn(conductor()->executor(), conduct_stop(self), [self](std::exception_ptr e) {
@@ -298,6 +313,7 @@ task<> server_core::conduct_stop(std::shared_ptr<server_core> self) {
     }
   }
   self->phase_ = phase::stopped;
+  self->log_stopped();
   for (auto *caller : self->callers_)
     self->wake(caller);
 }

@@ -31,10 +31,13 @@ public:
   const std::vector<std::string> &addresses() const noexcept;
   std::uint16_t port() const noexcept;
   server_stats stats() const;
+  server_stats
+  counters() const; // the same without the sums over sessions, which take a look at each
   std::vector<session> sessions() const;
   session find(session_id id) const;
   std::vector<open_connection> connections() const;
   std::size_t open_sessions() const noexcept;
+  const std::vector<std::shared_ptr<server_shard>> &shards() const noexcept { return shards_; }
 
   // Aborts everything soon. From any thread; nobody waits.
   void abandon() noexcept;
@@ -56,6 +59,7 @@ private:
   static task<result<>> open_listeners(std::shared_ptr<server_core> self);
   static task<result<>> open_doors(std::shared_ptr<server_core> self); // server_doors.cpp
   result<> make_tls();
+  void add_shared(server_stats &sum) const;
   static task<> conduct_stop(std::shared_ptr<server_core> self);
   static task<> wait_stopped(std::shared_ptr<server_core> self);
   // server_drain.cpp
@@ -64,6 +68,11 @@ private:
   static task<bool> drain_pause(std::shared_ptr<server_core> self, time_point deadline);
   void drain_some(const std::vector<duration> &delays, time_point now);
   void interrupt_drain() noexcept;
+  // server_log.cpp
+  void log_listening() const noexcept;
+  void log_phase(std::string_view event) const noexcept;
+  void log_drained(bool interrupted) const noexcept;
+  void log_stopped() const noexcept;
   void begin_stop();
   void stop_shards();
   void begin_cut();

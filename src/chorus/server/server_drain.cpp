@@ -147,6 +147,7 @@ task<result<drain_report>> server_core::drain(std::shared_ptr<server_core> self,
   if (self->phase_.compare_exchange_strong(expected, phase::draining)) {
     self->drain_ = std::make_shared<drain_state>();
     self->drain_->options = options;
+    self->log_phase("draining");
     asio::co_spawn(home.executor(), conduct_drain(self), [self](std::exception_ptr e) {
       if (e) // nothing there throws but exhaustion
         std::rethrow_exception(e);
@@ -308,6 +309,7 @@ task<> server_core::conduct_drain(std::shared_ptr<server_core> self) {
   }
   while (going_on && d->unanswered > 0 && home.now() < limit)
     going_on = co_await drain_pause(self, limit);
+  self->log_drained(d->interrupted);
   if (going_on) {
     self->stop_at_ = std::min(self->stop_at_, home.now() + o.stop_deadline);
     self->begin_stop();

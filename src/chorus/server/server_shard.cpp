@@ -1,6 +1,7 @@
 #include <chorus/server/server_shard.hpp>
 
 #include <chorus/async/spawn.hpp>
+#include <chorus/server/census.hpp>
 #include <chorus/transport/address.hpp>
 #include <chorus/transport/socket_stream.hpp>
 
@@ -49,7 +50,10 @@ std::string what_of(std::exception_ptr e) {
 
 } // namespace
 
-void server_setup::report(std::string_view what, const session *s) const noexcept {
+void server_setup::report(std::string_view what, const session *s, std::string_view event,
+                          session_id id) const noexcept {
+  if (auto *log = log_for(log_room::server, log_level::warn))
+    write_log(*log, log_level::warn, log_room::server, s ? s->id() : id, event, {{"what", what}});
   if (!options.on_error)
     return;
   try {
@@ -62,6 +66,11 @@ void server_setup::report(std::string_view what, const session *s) const noexcep
 void live_session::on_session_closed(const session &s) noexcept {
   if (owner)
     owner->session_ended(*this, s);
+}
+
+void live_session::on_round_trip(std::chrono::nanoseconds took) noexcept {
+  if (owner)
+    owner->measures.round_trips.observe(in_seconds(took));
 }
 
 // The completion of a coroutine that this shard waits for. When the loop is torn down it is destroyed
@@ -147,14 +156,15 @@ void server_shard::serve(transport::descriptor socket) noexcept {
     auto visit = std::make_shared<http_visit>();
     const auto address = transport::remote_address_of(socket.get());
     if (!visit->admit(setup_, home_, address)) {
-      turn_away(std::move(socket), "This server has as many handshakes under way as it takes; try "
-                                   "again later.");
+      turn_away(std::move(socket), refusal::handshake_limit,
+                "This server has as many handshakes under way as it takes; try again later.");
       return;
     }
     transport::socket_options options;
     options.keep_alive = true;
     auto carrier = transport::make_socket_stream(*home_, socket.release(), options);
     visit->at = setup_->tls ? http_visit::phase::securing : http_visit::phase::reading;
+    log_accepted(visit->id, *carrier);
     link(visits_, *visit);
     const auto slot = visit->cancel.slot();
     visit_end end(shared_from_this(), visit);
@@ -176,6 +186,7 @@ void server_shard::keep(const std::shared_ptr<live_session> &live) {
   if (live->self)
     return;
   live->self = live;
+  live->number = ++last_number_;
   std::lock_guard lock(sessions_mutex_);
   link(sessions_, *live);
   by_id_.emplace(live->handle.id(), live.get());
@@ -223,7 +234,8 @@ void server_shard::handler_ended(live_session &live, std::exception_ptr e, bool 
   if (!dropped) {
     if (e && !live.cancelled) {
       count.handler_failures.fetch_add(1, std::memory_order_relaxed);
-      setup_->report("A handler ended by an exception: " + what_of(e), &live.handle);
+      setup_->report("A handler ended by an exception: " + what_of(e), &live.handle,
+                     "handler_failed");
     }
     if (live.open)
       live.handle.start_close(e ? close_code::internal_error : close_code::normal);
@@ -240,6 +252,10 @@ void server_shard::session_ended(live_session &live, const session &s) noexcept 
     ended_.messages_sent += stats.messages_sent;
     ended_.messages_dropped += stats.messages_dropped;
   }
+  measures.note_end(s);
+  for (auto *walk = walks_; walk; walk = walk->next())
+    walk->on_ended(live, s);
+  log_end(s);
   if (s.end() == error::evicted)
     count.evicted.fetch_add(1, std::memory_order_relaxed);
   live.permit.release();
@@ -255,6 +271,8 @@ void server_shard::drop_if_over(live_session &live) noexcept {
   if (live.open || live.running)
     return;
   const auto last = std::exchange(live.self, nullptr);
+  for (auto *walk = walks_; walk; walk = walk->next())
+    walk->on_unlink(live);
   {
     std::lock_guard lock(sessions_mutex_);
     if (unlink(live))
@@ -330,7 +348,7 @@ std::vector<std::shared_ptr<http_visit>> server_shard::visits_now() const {
   return all;
 }
 
-void server_shard::add_to(server_stats &stats) const {
+void server_shard::add_counters(server_stats &stats) const noexcept {
   const auto value = [](const auto &one) { return one.load(std::memory_order_acquire); };
   stats.accepted += value(count.accepted);
   stats.upgraded += value(count.upgraded);
@@ -352,6 +370,10 @@ void server_shard::add_to(server_stats &stats) const {
   stats.tls_resumed += value(count.tls_resumed);
   stats.connections += value(open_);
   stats.handlers += value(handlers_);
+}
+
+void server_shard::add_to(server_stats &stats) const {
+  add_counters(stats);
   std::lock_guard lock(sessions_mutex_);
   const auto add = [&](const session_stats &s) {
     stats.messages_received += s.messages_received;

@@ -9,6 +9,7 @@
 #include <chorus/server/handshake_table.hpp>
 #include <chorus/server/hub.hpp>
 #include <chorus/server/limits.hpp>
+#include <chorus/server/measures.hpp>
 #include <chorus/server/queue_budget.hpp>
 #include <chorus/server/request.hpp>
 #include <chorus/server/route_table.hpp>
@@ -36,6 +37,7 @@ class tls_context;
 
 namespace chorus::detail {
 
+class census_walk;
 class server_shard;
 class membership;
 
@@ -53,8 +55,13 @@ struct server_setup {
   std::shared_ptr<rate_counters> rates = std::make_shared<rate_counters>();
   std::shared_ptr<queue_budget> budget; // null: none
 
-  // Tells `on_error`, and never throws.
-  void report(std::string_view what, const session *s) const noexcept;
+  // Tells `on_error` and the log, and never throws.
+  void report(std::string_view what, const session *s, std::string_view event = "failed",
+              session_id id = 0) const noexcept;
+  // The log if it wants such a record, else null.
+  log_sink *log_for(log_room r, log_level l) const noexcept {
+    return detail::log_for(options.log, r, l);
+  }
 };
 
 struct server_setup;
@@ -132,7 +139,8 @@ struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
   std::shared_ptr<shard> home;
   boost::asio::cancellation_signal cancel;
   std::atomic<phase> at = phase::securing;
-  bool interrupted = false; // the server stops
+  const session_id id = next_session_id(); // of the session that this may become
+  bool interrupted = false;                // the server stops
   bool evicted = false;
   // The table's.
   std::string key;
@@ -149,11 +157,13 @@ struct open_connection {
 // An upgraded connection, until it is closed and its handler has ended.
 struct live_session final : list_hook, session_observer {
   void on_session_closed(const session &s) noexcept override;
+  void on_round_trip(std::chrono::nanoseconds took) noexcept override;
 
   server_shard *owner = nullptr; // null once forgotten
   session handle;
   request asked; // empty: it has no handler
   connection_permit permit;
+  std::uint64_t number = 0; // ascending in the order of their coming; 0: not in the list yet
   boost::asio::cancellation_signal cancel; // of the handler
   std::shared_ptr<membership> user_seat;   // while it is open; null: it has no user
   std::shared_ptr<live_session> self;      // while the session is open or the handler runs
@@ -247,6 +257,7 @@ public:
 
   // From any thread.
   void add_to(server_stats &stats) const;
+  void add_counters(server_stats &stats) const noexcept; // what needs no look at the sessions
   void add_to(std::vector<session> &sessions) const;
   session find(session_id id) const;
   void add_to(std::vector<open_connection> &connections) const;
@@ -260,16 +271,31 @@ public:
     std::atomic<std::uint64_t> drain_sessions{0}, drain_closed{0}, drain_left{0}, drain_refused{0};
     std::atomic<std::uint64_t> tls_handshakes{0}, tls_failed{0}, tls_resumed{0};
   } count;
+  shard_measures measures; // on the shard
+
+  // server_log.cpp. Counts and logs that a connection was turned away; status 0: without a word.
+  // `carrier` (null: gone) tells its address, `target` is what it asked for, if that is known.
+  void refused(refusal why, unsigned status, session_id id, const transport::stream *carrier,
+               std::string_view target) noexcept;
+  void log_failed_handshake(session_id id, const transport::stream *carrier,
+                            std::string_view why) const noexcept;
+  void log_tls(session_id id, const transport::stream &carrier, const result<> &done,
+               std::chrono::nanoseconds took) const noexcept;
+  void log_upgraded(const session &s, const chorus::detail::route &target) const noexcept;
 
 private:
   friend struct live_session;
+  friend class census_walk;
   friend class server_door;
   friend class visit_end;
   friend class handler_end;
 
   void on_accept(server_door &door, int fd) noexcept;
   void on_refused(server_door &door, int fd) noexcept;
-  void turn_away(transport::descriptor socket, std::string_view why) noexcept;
+  void turn_away(transport::descriptor socket, refusal reason, std::string_view why) noexcept;
+  void log_accepted(session_id id, const transport::stream &carrier) const noexcept;
+  void log_end(const session &s) const noexcept;
+  void count_refusal(refusal why) noexcept;
   void note_accept_errors(server_door &door) noexcept;
   void visit_ended(http_visit &v) noexcept;
   void handler_ended(live_session &live, std::exception_ptr e, bool dropped) noexcept;
@@ -287,7 +313,9 @@ private:
   std::shared_ptr<server_setup> setup_;
   std::vector<std::unique_ptr<server_door>> doors_;
   list_hook visits_;
-  list_hook sessions_;
+  list_hook sessions_; // the newest first
+  std::uint64_t last_number_ = 0;
+  census_walk *walks_ = nullptr; // those under way
   bool stopping_ = false;
   std::function<void()> idle_;
   std::shared_ptr<transport::tls_context> tls_; // null: that of the start

@@ -57,6 +57,7 @@ task<result<>> server_core::reload_tls(std::shared_ptr<server_core> self) {
     if (!done)
       co_return done;
   }
+  self->log_phase("tls_reloaded");
   co_return result<>();
 }
 

@@ -43,11 +43,35 @@ outbox::queued outbox::make_queued(const message &m) {
   return q;
 }
 
+void outbox::stamp(queued &q) const noexcept {
+  if (blocked_ && clock_)
+    q.since = clock_->now();
+}
+
+time_point outbox::oldest_since() noexcept {
+  auto oldest = time_point::max();
+  if (!blocked_)
+    return oldest;
+  const auto look_at = [&](const queued &q) {
+    oldest = std::min(oldest, q.since == time_point() ? waiting_since_ : q.since);
+  };
+  if (begun_)
+    look_at(*begun_);
+  if (!queue_.empty())
+    look_at(queue_.front());
+  if (lanes_ && !lanes_->control.empty())
+    look_at(lanes_->control.front());
+  if (lanes_ && !lanes_->latest.empty())
+    look_at(lanes_->latest.front());
+  return oldest;
+}
+
 void outbox::push(queued q) {
   if (q.total() == 0 && !q.plain) { // an empty chunk of a raw stream leaves no trace on the wire
     finish(q);
     return;
   }
+  stamp(q);
   queued_bytes_ += q.total();
   if (q.is_message)
     ++queued_messages_;
@@ -61,7 +85,7 @@ void outbox::push(queued q) {
 }
 
 // Room for one more of `size` bytes by dropping the oldest that may be dropped.
-bool outbox::make_room(std::size_t size) {
+bool outbox::make_room(std::size_t size, overflow by) {
   auto staying = cork_bytes_ + (begun_ ? begun_->total() - begun_offset_ : 0);
   if (lanes_)
     for (std::size_t i = 0; i < lanes_->control.size(); ++i)
@@ -73,16 +97,28 @@ bool outbox::make_room(std::size_t size) {
     if (queue_[i].pinned || !queue_[i].is_message)
       ++i;
     else
-      drop(queue_, i);
+      drop(queue_, i, by);
   }
   return fits(size);
 }
 
-void outbox::drop(ring<queued> &from, std::size_t index) {
+void outbox::note_drop(overflow by) noexcept {
+  messages_dropped += 1;
+  if (by == overflow::drop_oldest)
+    dropped_oldest += 1;
+  else if (by == overflow::drop_newest)
+    dropped_newest += 1;
+}
+
+void outbox::drop(ring<queued> &from, std::size_t index, overflow by) {
+  note_drop(by);
+  remove(from, index);
+}
+
+void outbox::remove(ring<queued> &from, std::size_t index) {
   auto &q = from[index];
   queued_bytes_ -= q.total();
   --queued_messages_;
-  messages_dropped += 1;
   settle(q, write_outcome::dropped);
   if (index == 0)
     from.pop_front();
@@ -95,13 +131,14 @@ bool outbox::replace_by_key(queued &q) {
     auto &old = queue_[i];
     if (!old.extras || !old.extras->same_key(*q.extras) || old.pinned)
       continue;
-    messages_dropped += 1;
+    note_drop(overflow::latest);
     settle(old, write_outcome::dropped);
     queued_bytes_ -= old.total();
     queued_bytes_ += q.total();
     note();
     if (q.extras->expires != time_point::max())
       has_expiry_ = true;
+    q.since = old.since;
     old = std::move(q);
     // It may have grown: the bound holds for the queue as a whole.
     for (std::size_t k = 0; queued_bytes_ > options_->queue_bytes && k < queue_.size();) {
@@ -109,7 +146,7 @@ bool outbox::replace_by_key(queued &q) {
         ++k;
         continue;
       }
-      drop(queue_, k);
+      drop(queue_, k, overflow::latest);
       if (k < i)
         --i;
     }
@@ -128,7 +165,7 @@ admission outbox::when_full(std::size_t size, std::unique_ptr<message_extras> &e
       extras->sink->on_outcome(extras->member, outcome);
     extras.reset();
     if (how == admission::dropped)
-      messages_dropped += 1;
+      note_drop(policy);
     return how;
   };
   switch (policy) {
@@ -140,7 +177,7 @@ admission outbox::when_full(std::size_t size, std::unique_ptr<message_extras> &e
     break;
   case overflow::drop_oldest:
   case overflow::latest:
-    if (make_room(size))
+    if (make_room(size, policy))
       return admission::accepted;
     break;
   }
@@ -247,7 +284,7 @@ void outbox::adopt_rest(const buffer &owner, std::span<const std::byte> frame, s
   queued_bytes_ += frame.size() - begun;
   if (!blocked_) {
     blocked_ = true;
-    blocked_since_ = now;
+    blocked_since_ = waiting_since_ = now;
   }
   note();
 }
@@ -315,7 +352,9 @@ void outbox::expire_in(ring<queued> &list, time_point now) {
   for (std::size_t i = 0; i < list.size();) {
     const auto &q = list[i];
     if (q.extras && q.extras->expires <= now && !q.pinned) {
-      drop(list, i);
+      messages_dropped += 1;
+      messages_expired += 1;
+      remove(list, i);
       continue;
     }
     if (q.extras && q.extras->expires != time_point::max())

@@ -28,6 +28,8 @@
 
 namespace chorus::detail {
 
+class shard;
+
 enum class write_outcome : std::uint8_t { written, dropped, failed };
 
 // Told what became of the copies of a broadcast.
@@ -88,6 +90,11 @@ public:
   bool idle() const noexcept { return empty() && !blocked_; }
   bool cork_full() const noexcept { return cork_bytes_ >= cork_limit; }
   time_point blocked_since() const noexcept { return blocked_since_; }
+  // Without a clock nothing has an age.
+  void use_clock(const shard &home) noexcept { clock_ = &home; }
+  // When the oldest of what waits for the kernel came; time_point::max() when nothing does. A message
+  // that replaced one of its key has the age of its place. O(1).
+  time_point oldest_since() noexcept;
   std::size_t queued_bytes() const noexcept { return queued_bytes_; }
   std::size_t queued_messages() const noexcept { return queued_messages_; }
   bool fits(std::size_t size) const noexcept {
@@ -147,7 +154,7 @@ public:
   // Drops what has outlived its time to live.
   void expire(time_point now);
   // Output has begun to wait at `now`, whatever time the flush was given.
-  void blocked_at(time_point now) noexcept { blocked_since_ = now; }
+  void blocked_at(time_point now) noexcept { blocked_since_ = waiting_since_ = now; }
 
   enum class status : std::uint8_t { drained, blocked, failed };
   status flush(transport::stream &to, time_point now);
@@ -165,6 +172,12 @@ public:
   counter messages_sent;
   counter bytes_sent;
   counter messages_dropped;
+  // Of the dropped: those whose time to live had passed, and those that went or did not come by
+  // overflow::drop_oldest and drop_newest. The others gave way to newer ones of their key or lane.
+  counter messages_expired;
+  counter dropped_oldest;
+  counter dropped_newest;
+  void note_drop(overflow by) noexcept;
   // messages_sent as of the ping that was last written.
   std::uint64_t sent_before_ping = 0;
   bool ping_written = false; // set when a ping went out; cleared by the session
@@ -185,6 +198,7 @@ private:
     bool pinned = false; // must not be dropped: part of a compression context, or a close
     bool is_message = true;
     bool is_close = false;
+    time_point since{}; // when it came to a queue that waited already
 
     std::size_t total() const noexcept { return head_size + size; }
   };
@@ -223,10 +237,12 @@ private:
   static std::unique_ptr<byte_buffer> borrow_cork();
   queued make_queued(const message &m);
   void push(queued q);
+  void stamp(queued &q) const noexcept;
   bool replace_by_key(queued &q);
-  bool make_room(std::size_t size);
+  bool make_room(std::size_t size, overflow by);
   admission when_full(std::size_t size, std::unique_ptr<message_extras> &extras, overflow policy);
-  void drop(ring<queued> &from, std::size_t index);
+  void drop(ring<queued> &from, std::size_t index, overflow by);
+  void remove(ring<queued> &from, std::size_t index);
   void expire_in(ring<queued> &list, time_point now);
   // outbox_lanes.cpp
   lane_queues &lanes();
@@ -263,8 +279,10 @@ private:
   ring<queued> withheld_; // given up for a close frame; told of as unsent
   std::unique_ptr<control_frames> control_;
   std::unique_ptr<lane_queues> lanes_; // null while no message waits in one
-  time_point blocked_since_{};
-  std::uint64_t encoded_ = 0; // messages that a compression context has encoded
+  std::uint64_t encoded_ = 0;          // messages that a compression context has encoded
+  const shard *clock_ = nullptr;
+  time_point blocked_since_{}; // or the kernel last took something
+  time_point waiting_since_{};
   bool blocked_ = false;
   bool close_written_ = false;
   bool has_expiry_ = false;

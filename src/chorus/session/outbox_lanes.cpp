@@ -91,7 +91,7 @@ void outbox::drop_latest_while_full(std::size_t size) {
     if (lanes_->latest[i].pinned)
       ++i;
     else
-      drop(lanes_->latest, i);
+      drop(lanes_->latest, i, overflow::latest);
   }
 }
 
@@ -110,9 +110,10 @@ admission outbox::offer_latest(queued q, std::unique_ptr<message_extras> &extras
       if (list[i].extras->same_key(*q.extras) && !list[i].pinned)
         old = i;
   if (old != list.size() && size <= list[old].total()) {
-    messages_dropped += 1;
+    note_drop(overflow::latest);
     settle(list[old], write_outcome::dropped);
     queued_bytes_ -= list[old].total() - size;
+    q.since = list[old].since;
     list[old] = std::move(q);
     has_expiry_ = has_expiry_ || expires;
     note();
@@ -120,12 +121,13 @@ admission outbox::offer_latest(queued q, std::unique_ptr<message_extras> &extras
   }
   // One that grew may need the room of others; then it goes to the end.
   if (old != list.size())
-    drop(list, old);
+    drop(list, old, overflow::latest);
   if (!fits(size) && !drop_latest_for(size)) {
-    messages_dropped += 1;
+    note_drop(overflow::latest);
     settle(q, write_outcome::dropped);
     return admission::dropped;
   }
+  stamp(q);
   queued_bytes_ += size;
   ++queued_messages_;
   has_expiry_ = has_expiry_ || expires;

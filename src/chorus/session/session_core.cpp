@@ -38,14 +38,17 @@ std::variant<protocol::reader, protocol::framed_reader> make_reader(const sessio
 
 } // namespace
 
+session_id next_session_id() noexcept { return ++last_id; }
+
 session_core::session_core(session_setup setup)
     : home_(setup.carrier->home().shared_from_this()), carrier_(std::move(setup.carrier)),
       options_(setup.options), reader_(make_reader(setup)),
       out_(make_encoder(setup), *setup.options), timer_(*this), observer_(setup.observer),
-      id_(++last_id), side_(setup.side),
+      id_(setup.id != 0 ? setup.id : next_session_id()), side_(setup.side),
       remote_(setup.remote.empty() ? carrier_->remote_address() : std::move(setup.remote)),
       local_(carrier_->local_address()), terms_(std::move(setup.terms)) {
   keep_unsent_ = setup.keep_unsent;
+  out_.use_clock(*home_);
   envelope_ = std::move(setup.envelope);
   origin_ = std::move(setup.origin);
   if (terms_) {

@@ -34,6 +34,8 @@ void session_core::on_pong(std::span<const std::byte> payload) noexcept {
   round_trip_ns_.set(static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(round_trip).count()));
   confirmed_.set(out_.sent_before_ping);
+  if (observer_)
+    observer_->on_round_trip(round_trip);
   for (; !ping_waiters_.empty(); ping_waiters_.pop_front()) {
     auto &w = *ping_waiters_.front();
     w.round_trip = round_trip;

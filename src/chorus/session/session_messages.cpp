@@ -228,7 +228,7 @@ result<> session::try_send(message m, send_options options) {
     void operator()() {
       core->arrived(size);
       if (!send_at_once(*core, m, extras))
-        core->out().messages_dropped += 1; // others were quicker
+        core->out().note_drop(overflow::drop_newest); // others were quicker
     }
   };
   const auto size = m.size() + protocol::max_header_size;

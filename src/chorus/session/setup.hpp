@@ -18,6 +18,8 @@ namespace chorus::detail {
 class session_observer {
 public:
   virtual void on_session_closed(const session &s) noexcept = 0;
+  // A ping of this side was answered.
+  virtual void on_round_trip(std::chrono::nanoseconds) noexcept {}
 
 protected:
   ~session_observer() = default;
@@ -39,8 +41,11 @@ struct session_setup {
   std::string remote; // shown as the peer's address instead of the carrier's; empty: that one
   std::unique_ptr<session_terms> terms; // null: none
   std::shared_ptr<const void> origin;   // what the owner wants to find again by the session
+  session_id id = 0;                    // from next_session_id; 0: a fresh one
 };
 
+// For a connection that is to be known by the same number before it is a session. From any thread.
+session_id next_session_id() noexcept;
 // On the carrier's shard. The session is open, reads, and keeps itself alive until it is closed.
 session make_session(session_setup setup);
 // From now on tells `observer` instead (null: nobody). On the session's shard.
