@@ -21,6 +21,15 @@ if(TARGET chorus_module)
   set(chorus_export_modules CXX_MODULES_DIRECTORY modules)
 endif()
 
+if(TARGET chorus_observe)
+  install(TARGETS chorus_observe EXPORT chorus_observe_targets
+    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+    LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+    RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(EXPORT chorus_observe_targets NAMESPACE chorus:: FILE chorusObserveTargets.cmake
+    DESTINATION "${chorus_package_dir}")
+endif()
+
 install(EXPORT chorus_targets NAMESPACE chorus:: FILE chorusTargets.cmake
   DESTINATION "${chorus_package_dir}" ${chorus_export_modules})
 configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/chorusConfig.cmake.in"

@@ -3,7 +3,7 @@
 file(REMOVE_RECURSE "${WORK_DIR}")
 set(prefix "${WORK_DIR}/prefix")
 set(options -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${CXX}" "-DCHORUS_SOURCE=${SOURCE_DIR}"
-  "-DCMAKE_PREFIX_PATH=${prefix}")
+  "-DCMAKE_PREFIX_PATH=${prefix}" "-DWITH_OBSERVE=${WITH_OBSERVE}")
 
 execute_process(COMMAND "${CMAKE_COMMAND}" --install "${BUILD_DIR}" --prefix "${prefix}"
   OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
@@ -14,3 +14,6 @@ endforeach()
 execute_process(COMMAND "${CMAKE_COMMAND}" --build "${WORK_DIR}/find_package"
   COMMAND_ERROR_IS_FATAL ANY)
 execute_process(COMMAND "${WORK_DIR}/find_package/user" COMMAND_ERROR_IS_FATAL ANY)
+if(WITH_OBSERVE)
+  execute_process(COMMAND "${WORK_DIR}/find_package/observed" COMMAND_ERROR_IS_FATAL ANY)
+endif()
