@@ -1,7 +1,6 @@
 #include "connect.hpp"
 
 #include "conversation.hpp"
-#include "log.hpp"
 #include "remedy.hpp"
 #include "values.hpp"
 
@@ -178,7 +177,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of the outgoing queue");
   add_heartbeat(*sub, s.session.heartbeat);
   add_switch(*sub, "--compression", s.session.compression.enabled, "Offer permessage-deflate");
-  add_log_level(*sub, s.log_level);
+  add_log_options(*sub, s.log);
   return sub;
 }
 
@@ -187,7 +186,7 @@ status run_connect(const connect_settings &given) {
   if (settings.insecure)
     settings.tls.verify = chorus::tls_verify::insecure_accept_any_certificate;
   settings.session.close_timeout = shorter(settings.session.close_timeout, settings);
-  start_log(settings.log_level);
+  start_log(settings.log);
   std::signal(SIGPIPE, SIG_IGN);
 
   auto outcome = status::failed;

@@ -2,6 +2,7 @@
 // `chorus connect`: lines of standard input become messages, messages become lines of standard output.
 
 #include "exit_status.hpp"
+#include "log.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -26,7 +27,7 @@ struct connect_settings {
   std::uint64_t count = 0; // 0: no limit
   std::chrono::milliseconds timeout{0};
   chorus::session_options session{};
-  std::string log_level = "warn";
+  log_settings log{.level = "warn"};
 };
 
 CLI::App *add_connect(CLI::App &app, connect_settings &settings);

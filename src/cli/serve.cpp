@@ -1,7 +1,7 @@
 #include "serve.hpp"
 
-#include "log.hpp"
 #include "serve_life.hpp"
+#include "serve_observe.hpp"
 #include "values.hpp"
 #include "web_routes.hpp"
 
@@ -57,13 +57,14 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
                "When a peer's queue is full: close, drop_oldest, drop_newest, latest, wait");
   add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of each peer's outgoing queue");
   add_switch(*sub, "--compression", s.session.compression.enabled, "permessage-deflate");
-  add_log_level(*sub, s.log_level);
+  add_log_options(*sub, s.log);
+  add_observe_options(*sub, s.metrics_token);
   return sub;
 }
 
 status run_serve(const serve_settings &given) {
   auto settings = given;
-  start_log(settings.log_level);
+  start_log(settings.log);
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);
 
@@ -81,12 +82,7 @@ status run_serve(const serve_settings &given) {
   options.session = settings.session;
   options.max_connections = settings.max_connections;
   options.rooms = web_room_options;
-  options.on_error = [](std::string_view what, const chorus::session *s) {
-    if (s)
-      log()->warn("{} (session {} from {})", what, s->id(), s->remote_address());
-    else
-      log()->warn("{}", what);
-  };
+  options.log = library_log();
   status outcome = status::ok;
   std::optional<chorus::inheritance> heritage;
   if (!find_sockets(settings, rt, options, heritage, outcome))
@@ -97,6 +93,7 @@ status run_serve(const serve_settings &given) {
     return broadcast(srv.room("broadcast"), std::move(s));
   });
   add_web_routes(srv);
+  mount_observe(srv, settings.metrics_token);
 
   rt.run(live(settings, srv, std::move(heritage), outcome));
   return outcome;

@@ -2,6 +2,7 @@
 // `chorus serve`: a server with an echo, a broadcast and a page, to try clients and loads against.
 
 #include "exit_status.hpp"
+#include "log.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -19,7 +20,7 @@ struct serve_settings {
   std::string tls_key;
   std::size_t max_connections = 100'000;
   chorus::session_options session{};
-  std::string log_level = "info";
+  log_settings log{};
   bool reuse_port = false;
   unsigned unix_mode = 0;
   std::string tls_client_ca;
@@ -28,6 +29,7 @@ struct serve_settings {
   std::size_t drain_rate = 0;
   std::chrono::milliseconds retry_after{1'000};
   std::string handover;
+  std::string metrics_token;
 };
 
 CLI::App *add_serve(CLI::App &app, serve_settings &settings);

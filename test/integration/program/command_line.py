@@ -10,10 +10,11 @@ class Help(Contract):
     def test_lists_everything(self):
         wanted = {
             "serve": "--listen --threads --tls-cert --tls-key --max-connections --max-message "
-                     "--ping-interval --pong-wait --overflow --queue-bytes --compression --log-level",
+                     "--ping-interval --pong-wait --overflow --queue-bytes --compression --log-level "
+                     "--log-format --metrics-token",
             "connect": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --reconnect "
                        "--echo --binary --count --timeout --max-message --queue-bytes "
-                       "--ping-interval --pong-wait --compression --log-level",
+                       "--ping-interval --pong-wait --compression --log-level --log-format",
             "bench": "--url --connections --size --in-flight --duration --warmup --threads "
                      "--server-threads --server-pid --ca --insecure --compression --json",
         }
