@@ -5,6 +5,19 @@
 
 namespace chorus::detail {
 
+void server_setup::report(std::string_view what, const session *s, std::string_view event,
+                          session_id id) const noexcept {
+  if (auto *log = log_for(log_room::server, log_level::warn))
+    write_log(*log, log_level::warn, log_room::server, s ? s->id() : id, event, {{"what", what}});
+  if (!options.on_error)
+    return;
+  try {
+    options.on_error(what, s);
+  } catch (...) {
+    // There is nobody left to tell.
+  }
+}
+
 // In the terms of server_stats.
 void server_shard::count_refusal(refusal why) noexcept {
   const auto which = [&]() -> std::atomic<std::uint64_t> & {

@@ -50,19 +50,6 @@ std::string what_of(std::exception_ptr e) {
 
 } // namespace
 
-void server_setup::report(std::string_view what, const session *s, std::string_view event,
-                          session_id id) const noexcept {
-  if (auto *log = log_for(log_room::server, log_level::warn))
-    write_log(*log, log_level::warn, log_room::server, s ? s->id() : id, event, {{"what", what}});
-  if (!options.on_error)
-    return;
-  try {
-    options.on_error(what, s);
-  } catch (...) {
-    // There is nobody left to tell.
-  }
-}
-
 void live_session::on_session_closed(const session &s) noexcept {
   if (owner)
     owner->session_ended(*this, s);

@@ -10,7 +10,7 @@
 using namespace chorus;
 using namespace std::chrono_literals;
 
-BOOST_AUTO_TEST_SUITE(log)
+BOOST_AUTO_TEST_SUITE(log_records)
 
 namespace {
 
