@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <condition_variable>
+#include <fcntl.h>
 #include <optional>
 #include <stdexcept>
 #include <unistd.h>
@@ -88,9 +89,9 @@ bool shard::here() const noexcept {
 
 void shard::begin() {
   waits_ = std::make_unique<waits>(*context_);
-  const int copy = ::dup(poller_.descriptor());
+  const int copy = ::fcntl(poller_.descriptor(), F_DUPFD_CLOEXEC, 0);
   if (copy < 0)
-    throw boost::system::system_error(errno, boost::system::system_category(), "dup");
+    throw boost::system::system_error(errno, boost::system::system_category(), "fcntl");
   waits_->ready.assign(copy);
   if (!wrapped()) // a wrapped context's run() ends by the user's rules
     waits_->work.emplace(context_->get_executor());

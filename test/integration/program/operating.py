@@ -105,6 +105,19 @@ class Listening(Contract):
         self.assert_status(ended, FAILED)
         self.assert_sentence(ended, "LISTEN_FDS")
 
+    def test_children_would_inherit_nothing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with Serve("--threads", "2", "--listen", "unix:" + folder + "/s", "--handover",
+                       folder + "/h") as server:
+                sock, stream = upgraded(server.port)
+                about = pathlib.Path("/proc/%d/fdinfo" % server.child.pid)
+                flags = {int(one.name): int(line.split()[1], 8) for one in about.iterdir()
+                         for line in one.read_text().splitlines() if line.startswith("flags:")}
+                self.assertGreater(len(flags), 8)
+                self.assertEqual([fd for fd in flags if fd > 2 and not flags[fd] & os.O_CLOEXEC], [])
+                stream.close()
+                sock.close()
+
     def test_a_mode_that_is_none(self):
         self.assert_status(run("serve", "--unix-mode", "9"), USAGE)
 
