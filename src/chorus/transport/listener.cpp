@@ -265,7 +265,10 @@ result<std::unique_ptr<listener>> listener::open(detail::shard &home, std::strin
 
 result<std::unique_ptr<listener>> listener::adopt(detail::shard &home, int fd) {
   const std::string why = unfit(fd);
-  descriptor socket(fd);
+  // What is no socket may well be this process's own, its log or its loop: a wrong number shall not
+  // close that.
+  struct stat what {};
+  descriptor socket(::fstat(fd, &what) == 0 && S_ISSOCK(what.st_mode) ? fd : -1);
   if (!why.empty())
     return cannot_listen("fd:" + std::to_string(fd), why);
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);

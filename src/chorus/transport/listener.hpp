@@ -58,8 +58,8 @@ public:
   // Fails with error::listen_failed and a sentence, or error::bad_option for a malformed address.
   static result<std::unique_ptr<listener>> open(detail::shard &home, std::string_view address,
                                                 listen_options options = {});
-  // Around a listening stream socket that was inherited; takes `fd` over, and closes it when it is
-  // none (listen_failed).
+  // Around a listening stream socket that was inherited; takes `fd` over. Fails with listen_failed when
+  // it is none: another kind of socket is closed then, and what is no socket stays as it is.
   static result<std::unique_ptr<listener>> adopt(detail::shard &home, int fd);
   ~listener();
   listener(const listener &) = delete;
