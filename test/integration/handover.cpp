@@ -459,6 +459,31 @@ BOOST_AUTO_TEST_CASE(an_offer_that_is_withdrawn_says_so) {
   loop.wait(srv.stop(10ms));
 }
 
+// The one who withdrew goes on serving: nobody may be left accepting for it.
+BOOST_AUTO_TEST_CASE(a_successor_is_too_late_for_an_offer_that_is_withdrawn) {
+  scratch dir;
+  running loop;
+  chorus::server srv(loop.rt(), {});
+  srv.route("/echo", echo);
+  BOOST_REQUIRE(loop.wait(srv.start()));
+  const auto path = dir.file("handover");
+  auto offer = std::make_optional<chorus::handover_offer>(srv, path);
+  BOOST_REQUIRE(loop.wait(offer->open()));
+  auto over =
+      boost::asio::co_spawn(loop.rt().executor(), offer->handed_over(), boost::asio::use_future);
+  auto heir = loop.wait(chorus::take_over(path)); // has the sockets from here on
+  BOOST_REQUIRE(heir);
+  offer.reset();
+  BOOST_REQUIRE((over.wait_for(5s) == std::future_status::ready));
+  BOOST_TEST((over.get().error() == chorus::error::not_open));
+  BOOST_TEST((loop.wait(heir->ready()).error() == chorus::error::lost));
+  *heir = {};
+  auto w = open_session(srv.port(), "/echo");
+  w.send(text_frame("here"));
+  BOOST_TEST(w.read_frame().payload == "here");
+  loop.wait(srv.stop(10ms));
+}
+
 BOOST_AUTO_TEST_CASE(another_user_gets_nothing) {
   if (::geteuid() != 0) {
     BOOST_TEST_MESSAGE("only root can be another user: not tested");

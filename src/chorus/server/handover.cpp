@@ -50,6 +50,7 @@ struct handover_state {
   descriptor socket;
   struct stat file {};
   bool withdrawn = false;
+  int successor = -1; // while it has the sockets and has not said that it is ready
   transport::waiter *waiting = nullptr;
 
   ~handover_state() { close(); }
@@ -131,8 +132,15 @@ task<bool> handover_state::offer_to(std::shared_ptr<handover_state> self, descri
                           std::min(handover::most_per_packet, sockets->size() - at)))
         co_return false;
   }
+  if (self->withdrawn)
+    co_return false;
+  self->successor = fd;
+  struct no_longer {
+    int &successor;
+    ~no_longer() { successor = -1; }
+  } while_waiting{self->successor};
   auto answer = co_await handover::next_packet(home, fd, until);
-  if (!answer || answer->text != handover::ready)
+  if (!answer || answer->text != handover::ready || self->withdrawn)
     co_return false;
   auto releasing = server_core::release_listeners(self->core);
   co_await std::move(releasing);
@@ -251,6 +259,8 @@ handover_offer::handover_offer(server &srv, std::string path, std::chrono::milli
 handover_offer::~handover_offer() {
   state_->core->conductor()->run([s = state_] {
     s->withdrawn = true;
+    if (s->successor >= 0)
+      ::shutdown(s->successor, SHUT_RDWR); // ends the waiting for its answer
     if (s->waiting)
       s->waiting->on_ready(detail::ready_read);
     else
