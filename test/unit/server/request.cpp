@@ -51,6 +51,15 @@ BOOST_AUTO_TEST_CASE(everything_of_a_request) {
   BOOST_TEST(copy.remote_address() == "192.0.2.1:5");
 }
 
+// A session keeps its request, so nothing is kept for what is no field.
+BOOST_AUTO_TEST_CASE(separators_without_fields_cost_nothing) {
+  const auto r = make("/chat/a/b?" + std::string(10'000, '&') + "x=1&&y&" + std::string(10, '&'));
+  BOOST_TEST(r.query_param("x") == "1");
+  BOOST_TEST(r.has_query("y"));
+  BOOST_TEST(r.core()->decoded->query_fields.size() == 2u);
+  BOOST_TEST(r.core()->decoded->query_fields.capacity() < 10u);
+}
+
 BOOST_AUTO_TEST_CASE(an_empty_request_answers_nothing) {
   const request none;
   BOOST_TEST(none.path() == "");
