@@ -3,6 +3,9 @@
 #include "admission_support.hpp"
 #include "unit/transport/tls_support.hpp"
 
+#include <chorus/async/runtime_core.hpp>
+#include <chorus/server/server_shard.hpp>
+
 using namespace server_test;
 
 BOOST_AUTO_TEST_SUITE(admission_handshakes)
@@ -95,6 +98,36 @@ BOOST_AUTO_TEST_CASE(who_is_being_served_is_not_evicted) {
 }
 
 // Of several kinds, 500 at a time from one address; the others notice nothing, and all are ended.
+// Else a peer that times its requests well would hold a place that nobody counts.
+BOOST_AUTO_TEST_CASE(who_goes_on_after_all_is_counted_again) {
+  using chorus::detail::http_visit;
+  running loop;
+  const auto home = loop.rt().core()->shards.front();
+  const auto setup = std::make_shared<chorus::detail::server_setup>();
+  setup->options.max_handshakes = 1;
+  setup->options.handshake_timeout = 0ms; // everybody is old enough to go
+  auto first = std::make_shared<http_visit>();
+  auto second = std::make_shared<http_visit>();
+  event arrived;
+  home->post([&] {
+    first->admit(setup, home, "192.0.2.1:1");
+    first->at = http_visit::phase::between;
+    second->admit(setup, home, "192.0.2.2:1"); // posts the eviction of the first
+    first->at = http_visit::phase::working;
+    home->post([&] { arrived.set(); });
+  });
+  BOOST_REQUIRE(arrived.wait());
+  BOOST_TEST(!first->evicted);
+  BOOST_TEST(setup->handshakes.size() == 2u);
+  auto third = std::make_shared<http_visit>();
+  second->at = http_visit::phase::working;
+  BOOST_TEST(!third->admit(setup, home, "192.0.2.3:1"));
+  first.reset();
+  second.reset();
+  BOOST_TEST(setup->handshakes.size() == 0u);
+  BOOST_TEST(third->admit(setup, home, "192.0.2.3:1"));
+}
+
 BOOST_AUTO_TEST_CASE(five_hundred_slow_ones) {
   for (const bool tls : {false, true}) {
     chorus::server_options options;

@@ -73,6 +73,15 @@ void handshake_table::rename(http_visit &v, const std::string &key) {
   v.key = key;
 }
 
+void handshake_table::restore(http_visit &v) {
+  std::lock_guard lock(mutex_);
+  if (v.listed)
+    return;
+  by_address_[v.key].push_front(&v); // it was the oldest
+  v.listed = true;
+  ++size_;
+}
+
 void handshake_table::leave(http_visit &v) noexcept {
   std::lock_guard lock(mutex_);
   if (v.listed)

@@ -27,6 +27,8 @@ public:
              duration grace, std::shared_ptr<http_visit> &evicted);
   // Its address turned out to be another.
   void rename(http_visit &v, const std::string &key);
+  // It was given up, and goes on all the same: it counts again, though that makes one too many.
+  void restore(http_visit &v);
   void leave(http_visit &v) noexcept;
   std::size_t size() const;
 

@@ -26,8 +26,15 @@ bool http_visit::admit(const std::shared_ptr<server_setup> &setup, std::shared_p
 }
 
 void http_visit::evict() noexcept {
-  if (interrupted || !waits())
-    return; // it goes anyway, or has come a step further: let it
+  if (interrupted)
+    return;       // it goes anyway
+  if (!waits()) { // it has come a step further: let it
+    try {
+      counted_in->handshakes.restore(*this);
+    } catch (const std::exception &) { // no memory to count it in
+    }
+    return;
+  }
   evicted = true;
   cancel.emit(boost::asio::cancellation_type::terminal);
 }
