@@ -49,6 +49,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   auto *key = sub->add_option("--tls-key", s.tls_key, "Private key of --tls-cert (PEM)");
   cert->needs(key);
   key->needs(cert);
+  sub->get_option("--tls-client-ca")->needs(cert);
   add_number(*sub, "--max-connections", s.max_connections, std::size_t{0},
              std::size_t{1'000'000'000}, "Sessions at a time; 0: no limit");
   add_size(*sub, "--max-message", s.session.max_message, "Largest message taken from a peer");

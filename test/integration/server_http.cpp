@@ -290,6 +290,14 @@ BOOST_AUTO_TEST_CASE(unusable_options_are_named) {
   options = {};
   options.subprotocols = {"two words"};
   fails_with(options, chorus::error::bad_option);
+  // Whoever wants certificates shall not be served in the clear.
+  options = {};
+  options.tls.ca_file = "ca.pem";
+  options.tls.require_client_certificate = true;
+  fails_with(options, chorus::error::tls_bad_configuration);
+  options = {};
+  options.tls.key_file = "server.key";
+  fails_with(options, chorus::error::tls_bad_configuration);
   fixture taken;
   options = {};
   options.listen = taken.server.address();

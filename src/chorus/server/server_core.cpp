@@ -48,6 +48,12 @@ result<> check(const server_options &options) {
         error::bad_option, stage::configure,
         "server_options::max_header_bytes must be 256 or more: no browser's request fits "
         "into less.");
+  const auto &tls = options.tls;
+  if (tls.certificate_file.empty() &&
+      (!tls.key_file.empty() || tls.require_client_certificate || tls.ask_client_certificate))
+    return failure(error::tls_bad_configuration, stage::configure,
+                   "server_options::tls names a key or wants client certificates, but names no "
+                   "certificate_file: without one the server would not speak TLS at all.");
   for (const auto &name : options.subprotocols)
     if (!protocol::is_token(name))
       return failure(error::bad_option, stage::configure,
