@@ -115,6 +115,32 @@ BOOST_AUTO_TEST_CASE(nobody_without_the_token) {
   BOOST_TEST(!w.readable());
 }
 
+// The body would be kept for somebody who may not send any.
+BOOST_AUTO_TEST_CASE(the_token_is_asked_for_before_the_body) {
+  fixture f;
+  const auto head = [](std::string_view fields) {
+    return "POST /admin/rooms/x/broadcast HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n" +
+           std::string(fields) + "\r\n";
+  };
+  for (const std::string fields :
+       {"", "Expect: 100-continue\r\n", "Authorization: Bearer wrong\r\n"}) {
+    wire w(f.server.port());
+    w.send(head(fields));
+    const auto answer = w.read_response();
+    BOOST_TEST(is(answer, 401), answer);
+    BOOST_TEST(has(answer, "\r\nConnection: close\r\n"));
+  }
+  wire w(f.server.port());
+  w.send(head("Expect: 100-continue\r\nAuthorization: Bearer " + token + "\r\n"));
+  BOOST_TEST(is(w.read_response(), 100));
+  // Without a body the connection goes on.
+  wire again(f.server.port());
+  for (int i = 0; i < 2; ++i) {
+    again.send("GET /admin/rooms HTTP/1.1\r\nHost: a\r\n\r\n");
+    BOOST_TEST(is(again.read_response(), 401));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(secrets_are_compared_whole) {
   using chorus::detail::same_secret;
   BOOST_TEST(same_secret("abc", "abc"));

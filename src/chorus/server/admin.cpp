@@ -3,6 +3,7 @@
 #include <chorus/protocol/close_code.hpp>
 #include <chorus/protocol/header_text.hpp>
 #include <chorus/protocol/utf8.hpp>
+#include <chorus/server/http.hpp>
 #include <chorus/server/hub.hpp>
 #include <chorus/server/json_pages.hpp>
 #include <chorus/server/server_core.hpp>
@@ -206,26 +207,25 @@ task<response> close_connection(shared_setup setup, request r) {
   co_return refusal(404, "There is no such connection.");
 }
 
-bool authorized(const admin_setup &setup, const request &r) {
+bool authorized(const admin_setup &setup, const http_head &head) {
   constexpr std::string_view scheme = "Bearer ";
-  std::string_view given;
-  std::size_t fields = 0;
-  for (const auto &[name, value] : r.headers())
-    if (protocol::detail::equal_ignoring_case(name, "Authorization")) {
-      given = value;
-      ++fields;
-    }
-  if (fields != 1 || !protocol::detail::equal_ignoring_case(given.substr(0, scheme.size()), scheme))
+  const auto given = head.find("Authorization");
+  if (head.count("Authorization") != 1 ||
+      !protocol::detail::equal_ignoring_case(given.substr(0, scheme.size()), scheme))
     return false;
   return same_secret(protocol::detail::trimmed(given.substr(scheme.size())), setup.token);
 }
 
-task<response> guard(shared_setup setup, request r, admin_page page) {
-  if (!authorized(*setup, r)) {
-    auto told = refusal(401, "This needs the header Authorization: Bearer with the admin token.");
-    told.set("WWW-Authenticate", "Bearer realm=\"chorus\"");
-    co_return told;
-  }
+// Before the body: who has no token shall not have a body kept for it.
+std::optional<response> turn_away(const admin_setup &setup, const http_head &head) {
+  if (authorized(setup, head))
+    return std::nullopt;
+  auto told = refusal(401, "This needs the header Authorization: Bearer with the admin token.");
+  told.set("WWW-Authenticate", "Bearer realm=\"chorus\"");
+  return told;
+}
+
+task<response> uncached(shared_setup setup, request r, admin_page page) {
   auto answer = co_await page(std::move(setup), std::move(r));
   answer.set("Cache-Control", "no-store");
   co_return answer;
@@ -255,15 +255,18 @@ void add_admin(router &into, std::string_view prefix, std::weak_ptr<server_core>
   made->core = std::move(core);
   made->token = std::move(options.token);
   const shared_setup setup = std::move(made);
-  const auto guarded = [&](admin_page page) -> page_handler {
-    return [setup, page](request r) { return guard(setup, std::move(r), page); };
-  };
+  const page_guard guard = [setup](const http_head &head) { return turn_away(*setup, head); };
   router part;
-  part.add("/rooms", "GET", guarded(list_rooms));
-  part.add("/rooms/{room}/users", "GET", guarded(list_users));
-  part.add("/rooms/{room}/broadcast", "POST", guarded(publish_body));
-  part.add("/connections", "GET", guarded(list_connections));
-  part.add("/connections/{id:uint}", "DELETE", guarded(close_connection));
+  const auto add = [&](std::string_view pattern, std::string_view method, admin_page page) {
+    part.add(
+        pattern, method, [setup, page](request r) { return uncached(setup, std::move(r), page); },
+        guard);
+  };
+  add("/rooms", "GET", list_rooms);
+  add("/rooms/{room}/users", "GET", list_users);
+  add("/rooms/{room}/broadcast", "POST", publish_body);
+  add("/connections", "GET", list_connections);
+  add("/connections/{id:uint}", "DELETE", close_connection);
   into.absorb(prefix, std::move(part));
 }
 

@@ -95,6 +95,11 @@ task<page_visit::outcome> page_visit::answer(http_head head) {
   } else {
     refusal = refusal_of(head, match, keep);
   }
+  if (refusal.empty() && match.guard)
+    if (auto told = (*match.guard)(head)) {
+      keep = keep && !reader_.body_follows(); // which nobody who is turned away needs to send
+      refusal = write_response(*told, head_only, keep).text;
+    }
 
   const bool refused = !refusal.empty();
   if (refused && keep && reader_.expects_continue()) {

@@ -54,14 +54,14 @@ std::vector<std::string_view> split_path(std::string_view path) {
                               std::string(what));
 }
 
-const page_handler *page_for(const route &r, std::string_view method) noexcept {
+const route::page *page_for(const route &r, std::string_view method) noexcept {
   for (const auto &one : r.pages)
     if (one.method == method)
-      return &one.make;
+      return &one;
   return nullptr;
 }
 
-const page_handler *page_or_head(const route &r, std::string_view method) noexcept {
+const route::page *page_or_head(const route &r, std::string_view method) noexcept {
   const auto *page = page_for(r, method);
   return page || method != "HEAD" ? page : page_for(r, "GET");
 }
@@ -153,14 +153,15 @@ void router::add(std::string_view pattern, session_handler h, route_options opti
   leaf.options = std::move(options);
 }
 
-void router::add(std::string_view pattern, std::string_view method, page_handler p) {
+void router::add(std::string_view pattern, std::string_view method, page_handler p,
+                 page_guard guard) {
   if (!p)
     malformed(pattern, "has an empty handler");
   auto &leaf = place(pattern);
   if (page_for(leaf, method))
     malformed(pattern, "matches the same paths as \"" + leaf.pattern + "\", which has a page for " +
                            std::string(method) + " already");
-  leaf.pages.push_back({std::string(method), std::move(p)});
+  leaf.pages.push_back({std::string(method), std::move(p), std::move(guard)});
 }
 
 route &router::place(std::string_view pattern) {
@@ -236,7 +237,7 @@ void router::absorb(std::string_view prefix, router &&other) {
     if (r.on_session)
       add(pattern, std::move(r.on_session), std::move(r.options));
     for (auto &one : r.pages)
-      add(pattern, one.method, std::move(one.make));
+      add(pattern, one.method, std::move(one.make), std::move(one.guard));
   });
   other.root_ = std::make_unique<node>();
 }
@@ -263,8 +264,10 @@ route_match router::find(std::string_view path, route_kind kind, std::string_vie
   if (auto found = down.walk(*root_, 0, serves)) {
     match.what = route_match::verdict::found;
     match.values = std::move(down.values);
-    if (kind == route_kind::page)
-      match.page = page_or_head(*found, method);
+    if (const auto *page = kind == route_kind::page ? page_or_head(*found, method) : nullptr) {
+      match.page = &page->make;
+      match.guard = page->guard ? &page->guard : nullptr;
+    }
     match.target = std::move(found);
     return match;
   }

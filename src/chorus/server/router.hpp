@@ -33,6 +33,9 @@ namespace chorus::detail {
 
 using session_handler = std::function<task<>(session, request)>;
 using page_handler = std::function<task<response>(request)>;
+// Asked before the body of a request is read; what it answers is said instead of the page.
+class http_head;
+using page_guard = std::function<std::optional<response>(const http_head &)>;
 
 // One pattern with what it serves. Constant once the server runs; whoever runs one of its handlers
 // shares it.
@@ -40,6 +43,7 @@ struct route {
   struct page {
     std::string method;
     page_handler make;
+    page_guard guard{}; // empty: everybody gets the page
   };
   std::string pattern;
   std::vector<std::string> names; // of the parameters, from the left
@@ -63,6 +67,7 @@ struct route_match {
   std::shared_ptr<const chorus::detail::route> target;
   std::vector<std::string> values;    // of the parameters, decoded, from the left
   const page_handler *page = nullptr; // of `target`, for a page
+  const page_guard *guard = nullptr;  // the same; null: none
   std::string allow;                  // as the Allow header has it
 };
 
@@ -77,7 +82,8 @@ public:
   // matches the same paths as an earlier one of its kind and method.
   void add(std::string_view pattern, session_handler h, route_options options = {});
   void add(std::string_view pattern, page_handler p) { add(pattern, "GET", std::move(p)); }
-  void add(std::string_view pattern, std::string_view method, page_handler p);
+  void add(std::string_view pattern, std::string_view method, page_handler p,
+           page_guard guard = {});
   // Takes over all of `other`, each pattern behind `prefix` ("/api", or "" or "/" for none); throws
   // as `add` does, and may have taken a part by then.
   void absorb(std::string_view prefix, router &&other);
