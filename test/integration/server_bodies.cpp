@@ -117,6 +117,23 @@ BOOST_AUTO_TEST_CASE(a_body_past_the_bound_is_a_413) {
   BOOST_TEST(w.read_response().ends_with("got ten bytes!"));
 }
 
+BOOST_AUTO_TEST_CASE(an_answer_to_head_has_no_body_whatever_it_is) {
+  chorus::server_options options;
+  options.body_timeout = 20ms;
+  fixture f(options);
+  const std::string too_large = "Host: a\r\nContent-Length: 99999999\r\n";
+  const std::string never_comes = "Host: a\r\nContent-Length: 1\r\n";
+  const std::string no_get = "Host: a\r\nUpgrade: websocket\r\n";
+  for (const auto &fields : {std::string(), too_large, never_comes, no_get}) {
+    wire w(f.server.port());
+    w.send("HEAD / HTTP/1.1\r\n" + fields + "\r\n");
+    const auto answer = w.read_all();
+    BOOST_TEST(answer.starts_with("HTTP/1.1 4"), answer);
+    BOOST_TEST(has(answer, "\r\nContent-Length: "));
+    BOOST_TEST(answer.ends_with("\r\n\r\n"), answer);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(continue_is_said_only_to_what_is_wanted) {
   fixture f;
   wire w(f.server.port());

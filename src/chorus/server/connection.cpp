@@ -57,7 +57,8 @@ task<> http_connection::run() {
       set_deadline(); // of the answer
       if (arrived == request_arrival::bad) {
         failed("malformed");
-        co_await refuse(write_refusal(reader_.status(), reader_.reason()));
+        const bool head_only = reader_.head().method() == "HEAD";
+        co_await refuse(write_refusal(reader_.status(), reader_.reason(), {}, false, head_only));
         co_return;
       }
       auto head = reader_.take_head();

@@ -29,7 +29,7 @@ task<> http_connection::upgrade(http_head head) {
                              std::span<const header_field> more = {}) {
     why = reason;
     status = code;
-    answer = write_refusal(code, sentence, more);
+    answer = write_refusal(code, sentence, more, false, head.method() == "HEAD");
   };
   route_match match;
   std::string_view lacking; // what there is none left of, as a sentence

@@ -91,7 +91,8 @@ task<page_visit::outcome> page_visit::answer(http_head head) {
   if (const auto hosts = head.count("Host"); hosts > 1 || (hosts == 0 && head.version() == 11)) {
     keep = false;
     refusal =
-        write_refusal(400, "The request needs exactly one Host header (RFC 9112 section 3.2).");
+        write_refusal(400, "The request needs exactly one Host header (RFC 9112 section 3.2).", {},
+                      keep, head_only);
   } else {
     refusal = refusal_of(head, match, keep);
   }
@@ -108,7 +109,7 @@ task<page_visit::outcome> page_visit::answer(http_head head) {
   }
   // What is refused need not be read when the connection ends anyway.
   if (reader_.body_follows() && (keep || !refused)) {
-    const auto taken = co_await take_body(!refused);
+    const auto taken = co_await take_body(!refused, head_only);
     if (taken != outcome::next)
       co_return taken;
   }
@@ -138,7 +139,7 @@ task<page_visit::outcome> page_visit::answer(http_head head) {
 }
 
 // `next` when all of it is there.
-task<page_visit::outcome> page_visit::take_body(bool keep_it) {
+task<page_visit::outcome> page_visit::take_body(bool keep_it, bool head_only) {
   const auto deadline = owner_.home().now() + setup_.options.body_timeout;
   visit_.at = phase::reading;
   if (reader_.expects_continue() && !co_await send("HTTP/1.1 100 Continue\r\n\r\n"))
@@ -151,9 +152,10 @@ task<page_visit::outcome> page_visit::take_body(bool keep_it) {
   owner_.count.handshakes_failed.fetch_add(1, std::memory_order_relaxed);
   if (arrived == request_arrival::ended)
     co_return outcome::gone;
-  auto answer = arrived == request_arrival::late
-                    ? write_refusal(408, "The request body did not arrive in time.")
-                    : write_refusal(reader_.status(), reader_.reason());
+  auto answer =
+      arrived == request_arrival::late
+          ? write_refusal(408, "The request body did not arrive in time.", {}, false, head_only)
+          : write_refusal(reader_.status(), reader_.reason(), {}, false, head_only);
   insert_date(answer);
   const bool sent = co_await send(answer);
   co_return sent ? outcome::last : outcome::gone;

@@ -36,7 +36,7 @@ public:
 private:
   // The answer to a request that gets no page; empty when it gets one.
   std::string refusal_of(const http_head &head, const route_match &match, bool keep) const;
-  task<outcome> take_body(bool keep_it);
+  task<outcome> take_body(bool keep_it, bool head_only);
   task<response> make_page(request r, std::shared_ptr<const chorus::detail::route> target,
                            const page_handler *make);
   task<bool> send_response(response page, std::string text, bool head_only);
