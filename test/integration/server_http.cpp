@@ -20,8 +20,9 @@ task<response> hello(request r) {
     body += " " + std::string(r.query_param("name"));
   co_return response(body);
 }
-task<response> fails(request) {
-  throw std::runtime_error("no page today");
+task<response> fails(request r) {
+  throw std::runtime_error("no page today for " + std::string(r.header("Authorization")) + " or " +
+                           std::string(r.query_param("token")));
   co_return response("unreachable");
 }
 task<response> breaks_out(request) {
@@ -155,7 +156,7 @@ BOOST_AUTO_TEST_CASE(a_page_that_fails_is_a_500) {
   };
   fixture f(options);
   wire w(f.server.port());
-  w.send(get("/fails"));
+  w.send(get("/fails?token=abra%2Fcadabra", "Authorization: Bearer hocuspocus\r\n"));
   const auto answer = w.read_response();
   BOOST_TEST(answer.starts_with("HTTP/1.1 500 "));
   BOOST_TEST(!has(answer, "no page today")); // not the visitor's business
@@ -167,7 +168,7 @@ BOOST_AUTO_TEST_CASE(a_page_that_fails_is_a_500) {
   BOOST_TEST(has(w.read_response(), "hello"));
   BOOST_TEST(f.server.stats().handler_failures == 2u);
   BOOST_REQUIRE(told.size() == 2u);
-  BOOST_TEST(has(told[0], "no page today"));
+  BOOST_TEST(has(told[0], "no page today for *** or ***"), told[0]);
   BOOST_TEST(has(told[1], "/breaks"));
 }
 

@@ -2,8 +2,8 @@
 
 #include <chorus/server/http_connection.hpp>
 
-#include <chorus/base/redact.hpp>
 #include <chorus/server/request_data.hpp>
+#include <chorus/server/secrets.hpp>
 #include <chorus/transport/waiting.hpp>
 
 #include <boost/asio/error.hpp>
@@ -139,27 +139,8 @@ task<> http_connection::end_hook(std::shared_ptr<hook_run> run, hook_wait why,
   }
 }
 
-// What user code says may quote the request's token.
-void http_connection::complain(std::string what, const http_head &head) {
-  std::vector<std::string> held;
-  for (const auto &field : head.fields())
-    if (is_secret_name(field.name)) {
-      held.emplace_back(field.value);
-      if (const auto blank = field.value.find(' '); blank != field.value.npos)
-        held.emplace_back(field.value.substr(blank + 1));
-    }
-  for (auto rest = split_target(head.target()).query; !rest.empty();) {
-    const auto one = rest.substr(0, rest.find('&'));
-    rest.remove_prefix(std::min(rest.size(), one.size() + 1));
-    const auto equals = std::min(one.find('='), one.size());
-    if (equals == one.size() || !is_secret_name(one.substr(0, equals)))
-      continue;
-    held.emplace_back(one.substr(equals + 1));
-    if (auto plain = percent_decode(one.substr(equals + 1), true))
-      held.push_back(*std::move(plain));
-  }
-  const std::vector<std::string_view> secrets(held.begin(), held.end());
-  setup_.report(redact_text(what, secrets), nullptr, "authorization_failed", visit_.id);
+void http_connection::complain(const std::string &what, const http_head &head) {
+  setup_.report(without_secrets(what, head), nullptr, "authorization_failed", visit_.id);
 }
 
 } // namespace chorus::detail

@@ -49,7 +49,7 @@ private:
                   const std::string &pattern);
   task<> hook_failed(std::string why, const http_head &head, const std::string &pattern);
   bool read_ahead() noexcept;
-  void complain(std::string what, const http_head &head);
+  void complain(const std::string &what, const http_head &head);
   // connection.cpp
   task<bool> answer_page(http_head head);
   task<bool> write(std::string text);

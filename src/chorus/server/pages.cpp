@@ -3,6 +3,7 @@
 #include <chorus/server/body_source.hpp>
 #include <chorus/server/http_date.hpp>
 #include <chorus/server/request_data.hpp>
+#include <chorus/server/secrets.hpp>
 #include <chorus/transport/waiting.hpp>
 
 #include <boost/asio/post.hpp>
@@ -164,6 +165,7 @@ task<page_visit::outcome> page_visit::take_body(bool keep_it, bool head_only) {
 task<response> page_visit::make_page(request r, std::shared_ptr<const chorus::detail::route> target,
                                      const page_handler *make) {
   std::string why;
+  const request asked = r; // what is said of a failure may quote it
   try {
     auto page = co_await (*make)(std::move(r));
     if (page.status() >= 200 && page.status() <= 599)
@@ -176,7 +178,7 @@ task<response> page_visit::make_page(request r, std::shared_ptr<const chorus::de
   } catch (...) {
     why = "an exception of unknown type";
   }
-  failed(*target, why);
+  failed(*target, without_secrets(why, asked.core()->head));
   co_return failed_page();
 }
 

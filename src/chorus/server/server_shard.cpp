@@ -2,6 +2,8 @@
 
 #include <chorus/async/spawn.hpp>
 #include <chorus/server/census.hpp>
+#include <chorus/server/request_data.hpp>
+#include <chorus/server/secrets.hpp>
 #include <chorus/transport/address.hpp>
 #include <chorus/transport/socket_stream.hpp>
 
@@ -221,7 +223,10 @@ void server_shard::handler_ended(live_session &live, std::exception_ptr e, bool 
   if (!dropped) {
     if (e && !live.cancelled) {
       count.handler_failures.fetch_add(1, std::memory_order_relaxed);
-      setup_->report("A handler ended by an exception: " + what_of(e), &live.handle,
+      auto why = what_of(e);
+      if (const auto &asked = live.asked.core())
+        why = without_secrets(why, asked->head);
+      setup_->report("A handler ended by an exception: " + why, &live.handle,
                      "handler_failed");
     }
     if (live.open)
