@@ -12,6 +12,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
+#include <filesystem>
 #include <vector>
 
 using namespace server_test;
@@ -297,6 +298,40 @@ BOOST_AUTO_TEST_CASE(who_never_answers_is_aborted_within_its_own_deadline) {
   BOOST_TEST(report.aborted == 1u);
   BOOST_TEST(silent.read_frame().close_code() == 1012u);
   BOOST_TEST(silent.read_frame().opcode == 0xffu);
+}
+
+BOOST_AUTO_TEST_CASE(a_shard_whose_thread_is_busy_is_drained_when_it_comes_to_it) {
+  const auto path =
+      std::filesystem::temp_directory_path() / ("chorus-drain-" + std::to_string(::getpid()));
+  chorus::server_options options;
+  options.listen = "unix:" + path.string(); // deals connections out in turn
+  fixture f(options, 2);
+  f.start();
+  std::vector<wire> all;
+  for (int i = 0; i < 2; ++i) {
+    all.emplace_back(path.string());
+    all.back().send(upgrade_request("/echo"));
+    BOOST_REQUIRE(all.back().read_response().starts_with("HTTP/1.1 101 "));
+  }
+  event busy;
+  std::promise<void> released;
+  f.loop.rt().core()->shards[1]->post([&] {
+    busy.set();
+    released.get_future().wait();
+  });
+  BOOST_REQUIRE(busy.wait());
+  drain_options how;
+  how.window = 0ms;
+  auto done = f.begin(how);
+  // The other's session does not wait for it longer than it must.
+  BOOST_REQUIRE(comes_true([&] { return count_told(all) == 1; }));
+  const std::size_t late = all[0].readable() ? 1 : 0;
+  told(all[1 - late]);
+  released.set_value();
+  told(all[late]);
+  const auto report = fixture::end(done);
+  BOOST_TEST(report.sessions == 2u);
+  BOOST_TEST(report.closed == 2u);
 }
 
 BOOST_AUTO_TEST_CASE(who_leaves_meanwhile_is_counted_as_such) {

@@ -57,7 +57,8 @@ result<> check(const drain_options &options) {
 // The conductor's, while it drains.
 struct drain_state {
   drain_options options;
-  std::size_t unanswered = 0;    // shards that have not begun, or not emptied yet
+  std::size_t not_begun = 0;     // shards that have not said yet what there is to close
+  std::size_t not_empty = 0;     // shards that still have sessions
   std::vector<std::size_t> left; // sessions of each shard that were not told to close yet
   std::vector<std::size_t> begun;
   bool interrupted = false;
@@ -204,21 +205,21 @@ task<bool> server_core::drain_begin(std::shared_ptr<server_core> self) {
   const auto d = self->drain_;
   auto &home = *self->conductor();
   d->left.assign(self->shards_.size(), 0);
-  d->unanswered = self->shards_.size();
+  d->not_begun = self->shards_.size();
   for (std::size_t i = 0; i < self->shards_.size(); ++i) {
     const auto s = self->shards_[i];
     s->home().post([self, d, s, i] {
       const auto count = s->begin_drain(d->options.retry_after, d->options.release_listeners);
       self->conductor()->post([d, i, count] {
         d->left[i] = count;
-        --d->unanswered;
+        --d->not_begun;
         d->wake();
       });
     });
   }
   const auto limit = home.now() + patience_with_shards;
   bool going_on = true;
-  while (going_on && d->unanswered > 0 && home.now() < limit)
+  while (going_on && d->not_begun > 0 && home.now() < limit)
     going_on = co_await drain_pause(self, limit);
   co_return going_on;
 }
@@ -277,7 +278,10 @@ task<> server_core::conduct_drain(std::shared_ptr<server_core> self) {
   const auto slack = std::max<duration>(milliseconds(100), 2 * home.tick());
   auto next = home.now();
   auto next_return = home.now() + o.retry_after;
-  while (going_on && count_left() > 0) {
+  // What a shard tells late, because its thread was busy, is closed as the rest is.
+  const auto latest =
+      home.now() + self->setup_->options.session.close_timeout + patience_with_shards;
+  while (going_on && (count_left() > 0 || (d->not_begun > 0 && home.now() < latest))) {
     const auto now = home.now();
     next = std::max(next, now - slack);
     std::vector<duration> delays;
@@ -290,6 +294,8 @@ task<> server_core::conduct_drain(std::shared_ptr<server_core> self) {
     self->drain_some(delays, now);
     if (count_left() > 0)
       going_on = co_await drain_pause(self, next);
+    else if (d->not_begun > 0)
+      going_on = co_await drain_pause(self, latest);
   }
   d->interrupted = !going_on;
 
@@ -297,17 +303,17 @@ task<> server_core::conduct_drain(std::shared_ptr<server_core> self) {
   const auto limit =
       home.now() + self->setup_->options.session.close_timeout + patience_with_shards;
   if (going_on) {
-    d->unanswered = self->shards_.size();
+    d->not_empty = self->shards_.size();
     auto told = [d, home = self->conductor()] {
       home->post([d] {
-        --d->unanswered;
+        --d->not_empty;
         d->wake();
       });
     };
     for (const auto &s : self->shards_)
       s->home().post([s, told] { s->when_empty(told); });
   }
-  while (going_on && d->unanswered > 0 && home.now() < limit)
+  while (going_on && d->not_empty > 0 && home.now() < limit)
     going_on = co_await drain_pause(self, limit);
   self->log_drained(d->interrupted);
   if (going_on) {
