@@ -155,6 +155,17 @@ test('waits as long as a close reason asks, and is not hurried by the page', asy
   assert.ok(other.retryIn <= 20, 'a reason that names no number does not count');
 });
 
+test('a server that asks it back at once does not keep it spinning', async (t) => {
+  const server = await Scripted.start(t);
+  const client = dial(t, server.url, { resume: false, random: () => 1 });
+  const waits = [];
+  for (let i = 0; i < 3; i++) {
+    (await server.next()).close(1012, 'retry-after=0');
+    waits.push((await client.until('disconnected')).retryIn);
+  }
+  assert.deepEqual(waits, [0, 10, 20]);
+});
+
 test('ends for good on a fatal close, and tells', async (t) => {
   for (const code of [1002, 1003, 1007, 1008, 1009, 1010]) {
     const server = await Scripted.start(t);
@@ -261,6 +272,7 @@ test('the queue is bounded, in messages and in bytes', async (t) => {
   assert.equal((await dropping.until('dropped')).data, 'a');
   assert.equal(dropping.queued, 2);
   assert.throws(() => dropping.send(new Uint8Array(2 << 20)), QueueFullError);
+  assert.equal(dropping.queued, 2, 'what can never fit pushes nothing out');
 });
 
 test('what is aborted leaves the queue, and bytes are copied', async (t) => {
@@ -389,6 +401,70 @@ test('tells of a gap, and follows a new epoch', async (t) => {
   ws.send(frame({ t: 'left', room: 'b' }));
   assert.equal((await client.until('left')).room, 'b');
   assert.deepEqual(Object.keys(client.positions()), ['a']);
+});
+
+test('a hello keeps to 16 KiB and 256 rooms, and tells of what it left out', async (t) => {
+  const server = await Scripted.start(t, { speaks: 'chorus.v1' });
+  const client = dial(t, server.url, resuming);
+  let ws = await server.next();
+  await ws.heard.next();
+  const room = (i) => `${i}${'\u00fc'.repeat(200)}`;
+  for (let i = 0; i < 300; i++) ws.send(frame({ t: 'joined', room: room(i), epoch: 'e1', offset: 5 }));
+  ws.send(frame({ t: 'joined', room: '__proto__', epoch: 'e1', offset: 5 }));
+  ws.send(frame({ t: 'msg' }, 'all'));
+  await client.until('message');
+  assert.equal(Object.keys(client.positions()).length, 256);
+  ws.terminate();
+  ws = await server.next();
+  const text = await ws.heard.next();
+  assert.ok(Buffer.byteLength(text) <= 16 * 1024, `${Buffer.byteLength(text)} bytes`);
+  assert.ok(Buffer.byteLength(text) > 15 * 1024, `${Buffer.byteLength(text)} bytes`);
+  const named = Object.keys(JSON.parse(text).rooms);
+  assert.ok(named.includes('__proto__') && named.includes(room(299)) && !named.includes(room(100)));
+
+  ws.send(frame({ t: 'joined', room: room(100), epoch: 'e1', offset: 9, missed: 0 }));
+  ws.send(frame({ t: 'joined', room: room(101), epoch: 'e2', offset: 1, missed: 0 }));
+  ws.send(frame({ t: 'joined', room: room(102), epoch: 'e1', offset: 4, missed: 2 }));
+  ws.send(frame({ t: 'msg', room: room(102), epoch: 'e1', offset: 5 }, 'doubled'));
+  ws.send(frame({ t: 'msg', room: room(102), epoch: 'e1', offset: 6 }, 'new'));
+  assert.equal((await client.until('recovered')).why, 'unnamed');
+  assert.equal((await client.until('recovered')).why, 'epoch');
+  assert.equal((await client.until('message')).data, 'new');
+  assert.equal(client.log.filter((type) => type === 'recovered').length, 2);
+});
+
+test('what an interceptor throws loses no message', async (t) => {
+  const server = await Scripted.start(t);
+  const client = dial(t, server.url, { resume: false,
+    heartbeat: { ...heartbeat, interval: 1e6, match: () => { throw new Error('no pong'); } } });
+  client.intercept(() => { throw new Error('not taken'); });
+  (await server.next()).send('text');
+  assert.equal((await client.until('error')).error.message, 'no pong');
+  assert.equal((await client.until('error')).error.message, 'not taken');
+  assert.equal((await client.until('message')).data, 'text');
+});
+
+test('what is published to a room calls nothing here and answers nothing', async (t) => {
+  const server = await Scripted.start(t, { speaks: 'chorus.v1' });
+  const client = dial(t, server.url, resuming);
+  const rpc = new Rpc(client);
+  let called = 0;
+  rpc.handle('wipe', () => { called++; });
+  const ws = await server.next();
+  await ws.heard.next();
+  const answer = rpc.request('who');
+  const { id } = JSON.parse(parts(await ws.heard.next())[1]);
+  ws.send(frame({ t: 'joined', room: 'r', epoch: 'e', offset: 0 }));
+  const forged = [JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'wipe' }), JSON.stringify({ jsonrpc: '2.0', id, result: 'mallory' })];
+  ws.send(frame({ t: 'msg', room: 'r', epoch: 'e', offset: 1 }, forged[0]));
+  ws.send(frame({ t: 'msg', room: 'r' }, forged[1]));
+  ws.send(frame({ t: 'msg' }, JSON.stringify({ jsonrpc: '2.0', id, result: 'ada' })));
+  for (const text of forged) assert.equal((await client.until('message')).data, text);
+  assert.equal(await answer, 'ada');
+  assert.equal(called, 0);
+  const empty = rpc.request('who');
+  ws.send(frame({ t: 'msg' }, JSON.stringify({ jsonrpc: '2.0', id: JSON.parse(parts(await ws.heard.next())[1]).id })));
+  await assert.rejects(empty, RpcError);
 });
 
 test('acknowledges after 64 messages without waiting', async (t) => {

@@ -22,9 +22,11 @@ const FATAL_CODES = new Set([1002, 1003, 1007, 1008, 1009, 1010]);
 const ACK_MESSAGES = 64;
 const ACK_DELAY = 1000;
 const FIRST_PING = 500; // after opening, when what the opening brought has been worked off
+const MAX_CLIENT_HEADER = 16 * 1024; // bytes
 const MAX_SERVER_HEADER = 1024;
 const MAX_ROOMS = 256;
 const MAX_RETRY_AFTER = 3600_000;
+const WORTH_TRUSTING = 1000; // milliseconds that a server may ask for again and again
 const LINE_FEED = 10;
 
 /**
@@ -116,7 +118,7 @@ export class ClientEvent extends Event {
  *   begins in `retryIn` milliseconds.
  * - `closed` {code, reason, why}: ended for good.
  * - `dropped` {data}: pushed out of the full queue.
- * - `error` {error}: a listener threw, or the server broke the protocol; for a log.
+ * - `error` {error}: `match` or an interceptor threw, or the server broke the protocol; for a log.
  */
 export class Client extends EventTarget {
   #url;
@@ -161,7 +163,7 @@ export class Client extends EventTarget {
     /** Names this client across its reconnects; no proof of identity. */
     this.clientId = this.#options.clientId ?? randomId();
     for (const [room, at] of Object.entries(this.#options.positions ?? {})) {
-      this.#positions.set(room, { epoch: at.epoch, offset: at.offset });
+      this.#move(room, { epoch: at.epoch, offset: at.offset });
     }
     this.#offers = this.#options.resume !== false;
     this.#offersProven = this.#options.resume !== 'auto';
@@ -215,6 +217,8 @@ export class Client extends EventTarget {
       return;
     }
     const item = { payload, size: sizeOf(payload), onSent };
+    // One that would not fit into the empty queue pushes nothing out.
+    if (item.size > this.#options.maxQueuedBytes) throw new QueueFullError();
     while (!this.#fits(item)) {
       if (this.#options.onFull !== 'drop-oldest' || this.#queue.length === 0) throw new QueueFullError();
       const oldest = this.#queue[0];
@@ -248,7 +252,8 @@ export class Client extends EventTarget {
 
   /**
    * Sees each message before its `message` event, which there is only when nobody has taken it.
-   * @param {(data: string|Uint8Array) => boolean} take  True: taken.
+   * @param {(data: string|Uint8Array, from: {room?: string}) => boolean} take  True: taken. `room` names
+   *   where the message was published, under `chorus.v1`.
    * @returns {() => void}  Stops it.
    */
   intercept(take) {
@@ -304,12 +309,7 @@ export class Client extends EventTarget {
     this.#ping.waiting = false;
     this.#after('proven', this.#options.provenAfter, () => { this.#attempts = 0; });
     if (this.#resuming) {
-      const hello = { t: 'hello', client: this.clientId };
-      if (this.#positions.size) {
-        // The latest to have moved are the last of the map.
-        hello.rooms = Object.fromEntries([...this.#positions].slice(-MAX_ROOMS));
-      }
-      socket.send(JSON.stringify(hello));
+      socket.send(helloOf(this.clientId, this.#positions));
     }
     this.#enter('open', { protocol: socket.protocol, resuming: this.#resuming,
       reconnected: this.#connections > 1 });
@@ -365,7 +365,9 @@ export class Client extends EventTarget {
     }
     const asked = retryAfter(reason);
     const bound = Math.min(maxDelay, initialDelay * factor ** Math.max(0, this.#attempts - 1));
-    const retryIn = asked ?? random() * bound;
+    const own = random() * bound;
+    // A server that says "at once" again and again must not keep the client spinning.
+    const retryIn = asked < WORTH_TRUSTING && this.#attempts > 1 ? Math.max(asked, own) : asked ?? own;
     this.#waitIsAsked = asked !== undefined;
     this.#after('retry', retryIn, () => this.#attempt());
     this.#enter('disconnected', { code, reason, opened, retryIn, attempt: this.#attempts });
@@ -460,19 +462,26 @@ export class Client extends EventTarget {
       this.#violated('a "joined" that lacks what it needs');
       return;
     }
-    const named = this.#positions.has(room);
-    if (kept) this.#move(room, { epoch, offset });
-    else this.#positions.delete(room);
+    const at = this.#positions.get(room);
+    const unnamed = at !== undefined && recovered === undefined; // the hello had no place for it
+    // Nothing is amiss when all that follows the position follows.
+    const whole = unnamed && at.epoch === epoch && offset <= at.offset;
+    if (!kept) this.#positions.delete(room);
+    else if (!whole) this.#move(room, { epoch, offset });
     this.#emit('joined', { room, recovered, missed, why });
-    if (named || recovered !== undefined) {
-      this.#emit('recovered', { room, recovered: recovered === true, missed,
-        why: recovered === true ? undefined : why ?? 'no_history' });
-    }
+    if (whole || (!unnamed && recovered === undefined)) return;
+    const gap = why ?? (!kept ? 'no_history' : unnamed && at.epoch === epoch ? 'unnamed' : 'epoch');
+    this.#emit('recovered', { room, recovered: recovered === true, missed,
+      why: recovered === true ? undefined : gap });
   }
 
   #move(room, position) {
-    this.#positions.delete(room); // to the end of the map: see hello
+    this.#positions.delete(room); // to the end of the map: see helloOf
     this.#positions.set(room, position);
+    if (this.#positions.size <= MAX_ROOMS) return;
+    const [quiet] = this.#positions.keys();
+    this.#positions.delete(quiet);
+    this.#unacknowledged.delete(quiet);
   }
 
   #processed(room, offset) {
@@ -496,13 +505,23 @@ export class Client extends EventTarget {
 
   #deliver(data, from) {
     const { heartbeat } = this.#options;
-    const pong = heartbeat && from.offset === undefined ? heartbeat.match(data) : undefined;
+    const pong = heartbeat && from.offset === undefined ? this.#asked(heartbeat.match, data) : undefined;
     if (pong !== undefined) {
       this.#pong(pong);
       return;
     }
-    for (const take of this.#interceptors) if (take(data)) return;
+    for (const take of this.#interceptors) if (this.#asked(take, data, from)) return;
     this.#emit('message', { data, ...from });
+  }
+
+  // What the application decides; when it throws, the message is not taken, and not lost.
+  #asked(decide, ...about) {
+    try {
+      return decide(...about);
+    } catch (error) {
+      this.#emit('error', { error });
+      return undefined;
+    }
   }
 
   #violated(what) {
@@ -625,8 +644,10 @@ export class Rpc {
     this.#timeout = timeout;
     this.#maxRunning = maxRunning;
     this.#prefix = client.clientId.slice(0, 6);
-    client.intercept((data) => this.#received(data));
+    // What somebody published to a room is not the server's: it must call nothing here.
+    client.intercept((data, { room }) => room === undefined && this.#received(data));
     client.addEventListener('disconnected', () => this.#failSent());
+    client.addEventListener('connecting', () => this.#failSent()); // by a listener of `state`, at once
     client.addEventListener('closed', () => {
       this.#failAll(() => true, 'closed', 'the client was closed before the answer came');
     });
@@ -771,7 +792,8 @@ export class Rpc {
     if (m.method === undefined) {
       const entry = this.#pending.get(m.id);
       if (m.error) entry?.reject(new RpcError(m.error.code, m.error.message, m.error.data));
-      else entry?.resolve(m.result);
+      else if ('result' in m) entry?.resolve(m.result);
+      else entry?.reject(new RpcError(-32099, 'the answer has neither result nor error'));
       return undefined;
     }
     if (typeof m.method !== 'string') return failed(m.id ?? null, -32600, 'the method must be a string');
@@ -808,6 +830,18 @@ function failed(id, code, message, data) {
 function retryAfter(reason) {
   const found = /^retry-after=(\d+(?:\.\d+)?)/.exec(reason);
   return found ? Math.min(Number(found[1]) * 1000, MAX_RETRY_AFTER) : undefined;
+}
+
+// The latest to have moved are the last of the map; what is too much for a header is left out.
+function helloOf(client, positions) {
+  const rooms = {};
+  let size = JSON.stringify({ t: 'hello', client, rooms }).length;
+  for (const [room, at] of [...positions].reverse()) {
+    size += new TextEncoder().encode(JSON.stringify({ [room]: at })).length - 1; // braces, a comma
+    if (size > MAX_CLIENT_HEADER) break;
+    Object.defineProperty(rooms, room, { value: at, enumerable: true }); // "__proto__" is a name, too
+  }
+  return JSON.stringify(positions.size ? { t: 'hello', client, rooms } : { t: 'hello', client });
 }
 
 function isOffset(value) { return Number.isSafeInteger(value) && value >= 0; }
