@@ -243,4 +243,39 @@ BOOST_AUTO_TEST_CASE(who_cant_be_subscribed_does_not_come_in) {
   BOOST_CHECK_EQUAL(again.read_frame().payload, "hello");
 }
 
+// A join that failed has not used up the position that the client named.
+BOOST_AUTO_TEST_CASE(a_join_that_is_tried_again_resumes) {
+  client reader("b2d0c7f3a91e4d55");
+  reader.connect(a.port(), "/r/lobby");
+  reader.joined();
+  for (const auto *text : {"1", "2"})
+    a.server.room("lobby").publish(text);
+  BOOST_CHECK_EQUAL(reader.take().payload, "1");
+  reader.vanish();
+
+  running loop(1);
+  chorus::server patient(loop.rt(), sharing());
+  std::atomic<int> refused{0};
+  patient.route("/r/{room}", [&](chorus::session s, chorus::request r) -> chorus::task<> {
+    auto room = patient.room(r.param("room"));
+    auto held = co_await room.join(s);
+    while (!held && s.is_open()) {
+      ++refused;
+      engine->subscribes = true;
+      held = co_await room.join(s);
+    }
+    co_await s.wait_closed();
+  });
+  BOOST_REQUIRE(loop.wait(patient.start()));
+  engine->subscribes = false;
+  reader.connect(patient.port(), "/r/lobby");
+  const auto h = reader.joined();
+  BOOST_CHECK_EQUAL(refused, 1);
+  BOOST_CHECK_EQUAL(h.recovered, 1);
+  BOOST_CHECK_EQUAL(h.missed, 1);
+  BOOST_CHECK_EQUAL(reader.take().payload, "2");
+  reader.vanish();
+  loop.wait(patient.stop(5s));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -131,6 +131,10 @@ std::optional<protocol::resume_position> resume_peer::take_position(std::string_
   return position;
 }
 
+void resume_peer::give_back(protocol::resume_position &&position) noexcept {
+  positions_.push_back(std::move(position)); // there is room for it: it stood here before
+}
+
 void resume_peer::entered(const std::string &room, std::shared_ptr<room_counters> counters) {
   rooms_.emplace_back(room, std::move(counters));
 }

@@ -70,6 +70,8 @@ public:
   const std::string &client() const noexcept { return client_; }
   // The position that the hello named for the room; once, since it is over with the membership.
   std::optional<protocol::resume_position> take_position(std::string_view room);
+  // It did not become a member after all, and may try again.
+  void give_back(protocol::resume_position &&position) noexcept;
 
   // A member from here on: what tells it so, and what is queued behind that, may exceed the bound of
   // the queue.

@@ -118,18 +118,23 @@ task<result<>> greeted(std::shared_ptr<detail::session_core> core, detail::resum
   co_return result<>();
 }
 
-// Of one that is cancelled nothing remains but what is on its way.
+// Of one that is cancelled nothing remains but what is on its way. Who did not come in may name its
+// position once more: else it would be taken for a newcomer, and not be told of its gap.
 struct waited_for {
-  explicit waited_for(std::shared_ptr<detail::arrival> a) : one(std::move(a)) {
+  explicit waited_for(std::shared_ptr<detail::arrival> a)
+      : one(std::move(a)), named(one->position) {
     one->core->home().enroll(*one);
   }
   ~waited_for() {
     one->core->home().leave(*one);
     one->abandoned = !one->settled;
+    if (named && (one->abandoned || one->refused.code()))
+      detail::peer_of(*one->core)->give_back(std::move(*named));
   }
   waited_for(const waited_for &) = delete;
   waited_for &operator=(const waited_for &) = delete;
   std::shared_ptr<detail::arrival> one;
+  std::optional<protocol::resume_position> named;
 };
 
 // On the session's shard.
