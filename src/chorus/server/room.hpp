@@ -50,7 +50,7 @@ struct join_options {
   // has kept, and, for a peer that does not speak the resume protocol, as its queue has room for.
   std::size_t history = 0;
   // What the room knows the member by: empty for `session.user()`, the name that the authorisation hook
-  // has given. Not trusted by itself: say here what the service has checked.
+  // has given. UTF-8. Not trusted by itself: say here what the service has checked.
   std::string_view user{};
   // Member data: a JSON text of at most room_options::max_member_data bytes.
   std::string_view data{};

@@ -1,6 +1,7 @@
 #include <chorus/server/room_join.hpp>
 
 #include <chorus/async/parked.hpp>
+#include <chorus/protocol/utf8.hpp>
 #include <chorus/server/hub.hpp>
 #include <chorus/server/room_core.hpp>
 
@@ -40,6 +41,9 @@ result<member_info> info_of(const room_core &room, const session &s, const join_
                        " bytes");
   member_info info;
   info.user = options.user.empty() ? s.user() : std::string(options.user);
+  // It is shown to the others in text messages, and one that is no UTF-8 would end their connections.
+  if (!protocol::is_valid_utf8(std::as_bytes(std::span(info.user))))
+    return failure(error::bad_option, stage::configure, "the member's user name is not UTF-8");
   info.data = options.data;
   return info;
 }

@@ -47,6 +47,9 @@ BOOST_AUTO_TEST_CASE(member_data_has_to_be_json_of_a_bounded_size) {
     const std::string name(max_user_name + 1, 'x');
     auto nameless = co_await lobby.join(m.s, {.user = name});
     BOOST_CHECK_EQUAL(nameless.error(), error::bad_option);
+    auto unprintable = co_await lobby.join(m.s, {.user = "ann\xff"});
+    BOOST_REQUIRE(!unprintable.has_value()); // the others would get it in a text message
+    BOOST_CHECK_EQUAL(unprintable.error(), error::bad_option);
     BOOST_CHECK_EQUAL(fits->update(more).error(), error::bad_option);
     BOOST_CHECK_EQUAL(fits->update("nul").error(), error::bad_option);
     fits->leave();
