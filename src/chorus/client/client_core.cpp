@@ -222,7 +222,7 @@ void client_core::release_receiver() {
 void client_core::watch(std::shared_ptr<client_watcher> watcher) {
   watcher_ = std::move(watcher);
   while (const auto present = watcher_) {
-    message m;
+    arrived next;
     {
       lock held(mutex_);
       if (inbox_.empty()) {
@@ -230,9 +230,9 @@ void client_core::watch(std::shared_ptr<client_watcher> watcher) {
           return;
         break;
       }
-      m = take_from_inbox(held).content;
+      next = take_from_inbox(held);
     }
-    present->on_message(m);
+    present->on_message(next.content, next.place.room != nullptr);
   }
   tell_watcher_of_end();
 }

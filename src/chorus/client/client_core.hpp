@@ -27,7 +27,8 @@ namespace chorus::detail {
 class client_watcher {
 public:
   virtual ~client_watcher() = default;
-  virtual void on_message(const message &m) = 0;
+  // `published`: to a room, by whoever may publish there; known under the resume protocol alone.
+  virtual void on_message(const message &m, bool published) = 0;
   // A connection has ended. What it had not begun is in the outbox again.
   virtual void on_lost(const failure &why) = 0;
   // The last call: the client has ended, for good.

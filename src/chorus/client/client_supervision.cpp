@@ -189,7 +189,7 @@ task<failure> client_core::pump(session &s) {
         lock held(mutex_);
         ++stats_.messages_received;
       }
-      watcher->on_message(*got);
+      watcher->on_message(*got, place.room != nullptr);
     } else if (options_.on_message) {
       {
         lock held(mutex_);

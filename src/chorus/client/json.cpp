@@ -13,7 +13,9 @@ namespace {
 class feed final : public detail::client_watcher {
 public:
   explicit feed(std::shared_ptr<rpc_core> to) noexcept : to_(std::move(to)) {}
-  void on_message(const message &m) override { to_->on_message(m); }
+  void on_message(const message &m, bool published) override {
+    published ? to_->on_published(m) : to_->on_message(m);
+  }
   void on_lost(const failure &why) override { to_->on_lost(why); }
   void on_ended(const failure &why) override { to_->on_ended(why); }
 

@@ -45,7 +45,9 @@ struct rpc_options {
   json_limits limits{};        // of each document
   // Gets what is no JSON-RPC: no JSON, or neither an object with a member `jsonrpc` nor an array that
   // begins with one. Without it such messages are answered with -32700 or -32600. On the shard, while
-  // the session is read: it must not wait. An exception that leaves it ends the program.
+  // the session is read: it must not wait. An exception that leaves it ends the program. Over a client
+  // under the resume protocol it also gets what was published to rooms, JSON-RPC or not: any member may
+  // publish there, and must call nothing here. Without it that is counted and dropped.
   std::function<void(const message &)> on_other{};
   // A handler threw: its method and the exception's text, which the peer does not get to see.
   std::function<void(std::string_view method, std::string_view what)> on_error{};
@@ -69,7 +71,7 @@ struct rpc_stats {
   std::uint64_t notifications_received = 0;
   std::uint64_t refused = 0;         // beyond max_handlers
   std::uint64_t malformed = 0;       // messages or entries that are no JSON-RPC
-  std::uint64_t others = 0;          // messages given to on_other
+  std::uint64_t others = 0;          // messages for on_other
   std::uint64_t handlers_failed = 0; // threw
   std::size_t in_flight = 0;         // requests of this side
   std::size_t running = 0;           // handlers

@@ -115,6 +115,8 @@ public:
 
   // For channels.
   void on_message(const message &m);
+  // One that is not the peer's own: no JSON-RPC, whatever it looks like.
+  void on_published(const message &m);
   // The connection has gone, another may come.
   void on_lost(const failure &why);
   void on_ended(const failure &why) noexcept;

@@ -25,6 +25,14 @@ const char *text_of(const std::exception_ptr &e) noexcept {
 
 } // namespace
 
+void rpc_core::on_published(const message &m) {
+  if (over_)
+    return;
+  ++others_;
+  if (options_.on_other)
+    [&]() noexcept { options_.on_other(m); }();
+}
+
 void rpc_core::on_message(const message &m) {
   if (over_)
     return;

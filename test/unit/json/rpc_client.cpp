@@ -57,6 +57,46 @@ task<> json_messages_body(world &w, listener &at) {
 }
 BOOST_AUTO_TEST_CASE(json_messages) { run(json_messages_body); }
 
+// Any member may publish to a room: that must neither call a handler nor answer a request.
+task<> published_body(world &w, listener &at) {
+  event_log log(w.rt.executor());
+  rpc_methods methods;
+  methods.add("wipe", [&log]() -> task<> {
+    log.add("wiped");
+    co_return;
+  });
+  chorus::rpc_options options;
+  options.on_other = [&log](const message &m) { log.add(std::string(m.text())); };
+  auto resuming = lasting(at);
+  resuming.resume = chorus::resume_mode::require;
+  chorus::client c(w.rt, resuming);
+  const auto rpc = chorus::rpc_over(c, methods, options);
+  auto p = co_await at.accept();
+  const auto head = co_await p.read_head();
+  auto agreed = peer::agreement(head, "Sec-WebSocket-Protocol: chorus.v1\r\n");
+  co_await p.write(std::move(agreed));
+  co_await p.read_text(); // hello
+  auto asked = rpc;
+  background<answer> who(w.rt.executor(), asked.request("who"));
+  const std::string plain = "{\"t\":\"msg\"}\n";
+  const auto sent = (co_await p.read_text()).value();
+  const auto id = json::serialize(json::parse(sent.substr(plain.size())).at("id"));
+  const auto result = [&](std::string_view value) {
+    return R"({"jsonrpc":"2.0","result":")" + std::string(value) + R"(","id":)" + id + '}';
+  };
+  const std::string wipe = R"({"jsonrpc":"2.0","method":"wipe"})";
+  const std::string kept = R"({"t":"msg","room":"r","epoch":"e","offset":1})";
+  auto all = peer::text(kept + '\n' + wipe) +
+             peer::text("{\"t\":\"msg\",\"room\":\"r\"}\n" + result("mallory")) +
+             peer::text(plain + result("ada"));
+  co_await p.write(std::move(all));
+  BOOST_CHECK((co_await who.get()).value() == "ada");
+  BOOST_CHECK_EQUAL(log.joined(), wipe + " " + result("mallory"));
+  BOOST_CHECK_EQUAL(rpc.stats().others, 2U);
+  BOOST_CHECK_EQUAL(rpc.stats().notifications_received, 0U);
+}
+BOOST_AUTO_TEST_CASE(what_is_published_calls_nothing) { run(published_body); }
+
 task<> requests_across_a_lost_connection_body(world &w, listener &at) {
   chorus::client c(w.rt, lasting(at));
   rpc r = chorus::rpc_over(c);
