@@ -256,11 +256,10 @@ task<> rpc_core::write(std::shared_ptr<rpc_core> core) {
 }
 
 std::vector<rpc_outgoing *> rpc_core::calls() const {
-  std::vector<rpc_outgoing *> out;
+  std::unordered_set<rpc_outgoing *> all; // a batch has several
   for (const auto &[id, one] : pending_)
-    if (out.empty() || std::find(out.begin(), out.end(), one.call) == out.end())
-      out.push_back(one.call);
-  return out;
+    all.insert(one.call);
+  return {all.begin(), all.end()};
 }
 
 void rpc_core::cancel_handlers() noexcept {
@@ -313,8 +312,10 @@ void rpc_core::on_ended(const failure &why) noexcept {
   cancel_handlers();
   for (auto *call : calls())
     call->fail_missing(why);
-  for (auto *call : queue_)
+  for (auto *call : std::exchange(queue_, {})) { // `write` must not send what was refused
+    call->where = rpc_outgoing::place::none;
     call->refuse(why);
+  }
   if (in_hand_ && in_hand_->outcomes.empty())
     in_hand_->refuse(why);
   for (auto *one : ended_waiters_)
