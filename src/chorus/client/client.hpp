@@ -45,7 +45,9 @@ struct recovery {
   std::string room;
   bool recovered = false;   // what was missed follows
   std::uint64_t missed = 0; // messages that follow: what was missed, or else a newcomer's start
-  std::string why;          // not recovered: "epoch", "trimmed", "ahead", "no_history" or "other"
+  // Not recovered: "epoch", "trimmed", "ahead", "no_history", "other", or "unnamed": the client is in
+  // more rooms than it can name the positions of (16 KiB).
+  std::string why;
 };
 
 // A message and where it was published. `room` is empty without the resume protocol and for messages to

@@ -139,6 +139,8 @@ private:
   task<> back_off(duration delay);
   duration delay_after(const failure &why) noexcept;
   failure exhausted(const failure &last) const;
+  bool met_too_big_again(const failure &why) noexcept;
+  failure too_big(const failure &last) const;
   void begin_close();
   static task<> close_session(std::shared_ptr<client_core> self, session s);
   void abort_now();

@@ -78,4 +78,18 @@ void client_core::catch_up(const session &s, message_place *place) {
   }
 }
 
+bool client_core::met_too_big_again(const failure &why) noexcept {
+  return memory_ && memory_->too_big_again(why == error::message_too_big && !why.detail().by_peer);
+}
+
+failure client_core::too_big(const failure &last) const {
+  auto detail = last.detail();
+  detail.sentence =
+      "a message that is too big came again after the reconnect, as what a room keeps "
+      "does; raise client_options::session.max_message, " +
+      std::to_string(options_.session.max_message) + " bytes, or leave the room (" +
+      last.message() + ")";
+  return failure(make_error_code(error::message_too_big), std::move(detail));
+}
+
 } // namespace chorus::detail

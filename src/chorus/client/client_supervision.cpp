@@ -81,6 +81,10 @@ task<> client_core::supervise(lease held) {
     }
     if (core.stopping())
       break;
+    if (opened && core.met_too_big_again(why)) {
+      end = core.too_big(why);
+      break;
+    }
     if (is_fatal(why)) {
       end = why;
       break;

@@ -123,18 +123,29 @@ resume_envelope::verdict resume_envelope::on_msg(const protocol::resume_header &
 }
 
 void resume_envelope::on_joined(const protocol::resume_header &h) {
+  const auto *known = memory_->find(*h.room);
+  // The hello had no room for this position. Nothing is amiss when all that follows it follows.
+  const bool unnamed = known && !h.recovered;
+  const bool same_epoch = known && *known->epoch == h.epoch;
+  if (unnamed && same_epoch && h.offset <= known->offset)
+    return;
   if (h.epoch.empty())
     memory_->forget(*h.room);
   else
     memory_->set(*h.room, h.epoch, h.offset);
-  if (!h.recovered)
+  if (!h.recovered && !unnamed)
     return;
   recovery r;
   r.room = *h.room;
-  r.recovered = *h.recovered;
+  r.recovered = h.recovered.value_or(false);
   r.missed = h.missed;
-  if (!r.recovered)
-    r.why = protocol::to_string(h.why);
+  using protocol::resume_gap;
+  if (unnamed)
+    r.why = same_epoch        ? "unnamed"
+            : h.epoch.empty() ? to_string(resume_gap::no_history)
+                              : to_string(resume_gap::epoch);
+  else if (!r.recovered)
+    r.why = to_string(h.why);
   add(std::move(r));
   settings_.reported();
 }

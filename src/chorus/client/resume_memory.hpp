@@ -45,11 +45,18 @@ public:
   room_state &set(const std::string &room, const std::string &epoch, std::uint64_t offset);
   void forget(const std::string &room) noexcept { rooms_.erase(room); }
   std::unordered_map<std::string, room_state> &rooms() noexcept { return rooms_; }
+  // A connection has ended; `too_big`: by a message beyond this side's bound. True when so has the one
+  // before: what a room keeps would come again for ever.
+  bool too_big_again(bool too_big) noexcept {
+    too_big_in_row_ = too_big ? too_big_in_row_ + 1 : 0;
+    return too_big_in_row_ > 1;
+  }
 
 private:
   std::string client_;
   std::unordered_map<std::string, room_state> rooms_;
   std::uint64_t clock_ = 0;
+  unsigned too_big_in_row_ = 0; // connections
 };
 
 class resume_envelope final : public session_envelope {

@@ -38,6 +38,14 @@ task<json::object> read_header(peer &p) {
   co_return json::parse(*text).as_object();
 }
 
+task<> until_close(peer &p) {
+  for (;;) {
+    const auto f = co_await p.read_frame();
+    if (!f || f->opcode == 8)
+      co_return;
+  }
+}
+
 std::string joined(std::string_view rest) {
   return peer::text(R"({"t":"joined","room":"lobby")" + std::string(rest) + "}");
 }
@@ -233,6 +241,71 @@ task<> asked_to_wait(world &w, listener &at) {
   co_await expect(c, "again");
 }
 BOOST_AUTO_TEST_CASE(the_server_says_when_to_come_back) { run(asked_to_wait); }
+
+// Of a room whose position had no place in the hello nothing is said by the server.
+task<> without_a_name(world &w, listener &at) {
+  event_log log(w.rt.executor());
+  auto options = resuming(at);
+  options.on_recovery = [&log](const chorus::recovery &r) {
+    log.add(r.room.substr(0, 5) + (r.recovered ? "+" : "-") + r.why);
+  };
+  client c(w.rt, options);
+  const auto room = [](int i) { return "room" + std::to_string(i) + std::string(600, '.'); };
+  const auto in = [&](int i, std::string_view rest) {
+    return peer::text(R"({"t":"joined","room":")" + room(i) + "\"" + std::string(rest) + "}");
+  };
+  std::string all;
+  for (int i = 0; i < 40; ++i)
+    all += in(i, R"(,"epoch":"e1","offset":5)");
+  auto p = co_await accept_resume(at, all);
+  co_await read_header(p);
+  auto last = peer::text("{\"t\":\"msg\"}\nall");
+  co_await p.write(last);
+  co_await expect(c, "all");
+  p.reset();
+  auto q = co_await accept_resume(at);
+  const auto again = co_await read_header(q);
+  BOOST_TEST(!again.at("rooms").as_object().contains(room(0)));
+  BOOST_TEST(!again.at("rooms").as_object().contains(room(3)));
+  BOOST_TEST(again.at("rooms").as_object().contains(room(39)));
+  auto rest = in(0, R"(,"epoch":"e1","offset":9,"missed":0)") +
+              in(1, R"(,"epoch":"e2","offset":5,"missed":0)") + in(2, "") +
+              in(3, R"(,"epoch":"e1","offset":4,"missed":2)") +
+              peer::text(R"({"t":"msg","room":")" + room(3) +
+                         R"(","epoch":"e1","offset":5})"
+                         "\ndoubled") +
+              peer::text(R"({"t":"msg","room":")" + room(3) +
+                         R"(","epoch":"e1","offset":6})"
+                         "\nnew");
+  co_await q.write(rest);
+  co_await expect(c, "new");
+  BOOST_TEST(log.joined() == "room0-unnamed room1-epoch room2-no_history");
+  BOOST_TEST(c.stats().rooms_lost == 3U);
+  BOOST_TEST(c.stats().messages_doubled == 1U);
+}
+BOOST_AUTO_TEST_CASE(a_gap_without_a_name_is_told) { run(without_a_name); }
+
+// A server that sends the same message for ever must not make the client reconnect for ever.
+task<> too_big(world &w, listener &at) {
+  auto options = resuming(at);
+  options.session.max_message = 2000;
+  options.max_attempts = 0;
+  client c(w.rt, options);
+  const auto big = joined(R"(,"epoch":"e1","offset":0)") +
+                   peer::text(R"({"t":"msg","room":"lobby","epoch":"e1","offset":1})"
+                              "\n" +
+                              std::string(9000, 'x'));
+  for (int i = 0; i < 2; ++i) {
+    auto p = co_await accept_resume(at, big);
+    co_await until_close(p);
+    const auto bye = peer::encode(8, std::string("\x03\xf1", 2));
+    co_await p.write(bye);
+  }
+  const auto end = co_await c.receive();
+  BOOST_TEST((end.error() == error::message_too_big));
+  BOOST_TEST(end.error().message().find("max_message") != std::string::npos);
+}
+BOOST_AUTO_TEST_CASE(a_message_too_big_does_not_come_for_ever) { run(too_big); }
 
 // A server can't make a client remember without end, and the latest rooms are those that count.
 BOOST_AUTO_TEST_CASE(rooms_are_bounded) {
