@@ -57,14 +57,16 @@ public:
   void history(std::string room, chorus::broker_position since, page_read answer) override {
     later([this, room, since, answer] { inner_->history(room, since, answer); });
   }
-  void enter(std::string room, chorus::broker_member who, std::chrono::milliseconds alive,
-             done answer) override {
-    inner_->enter(room, who, alive, answer);
+  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
+    inner_->enter(room, who, most, answer);
   }
-  void leave(std::string room, std::string id, done answer) override {
-    inner_->leave(room, id, answer);
+  void leave(std::string room, std::string node, std::string id, done answer) override {
+    inner_->leave(room, node, id, answer);
   }
   void members(std::string room, members_read answer) override { inner_->members(room, answer); }
+  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
+    inner_->renew(node, alive, answer);
+  }
 
 private:
   void later(std::function<void()> f) {

@@ -1,10 +1,14 @@
 #pragma once
-// `broker`: what stands between the rooms of one server and the same rooms elsewhere. It numbers the
-// messages of rooms with history, so that all servers have one order, keeps them, and carries them and
-// what is published to other rooms from server to server. Without one a server does that itself.
+// `broker`: what stands between the rooms of one server, a node, and the same rooms elsewhere. It
+// numbers the messages of rooms with history, so that all nodes have one order, keeps them, carries
+// them and what is published to other rooms from node to node, and knows who is present on which node.
+// Without one a server does that itself. docs/broker.md says what an author has to provide.
 //
 // An implementation is called from any thread and must not block nor throw. It answers by calling back,
-// once for each call, from any thread, perhaps before the call returns; answers and listeners are quick.
+// once for each call and within a bounded time, from any thread, perhaps before the call returns;
+// answers and listeners are quick and throw nothing. Nothing is cancelled: an answer that comes too
+// late for its caller is ignored by it. The names of rooms are the server's own ("room/lobby",
+// "user/ann", "node/…"): to an engine they are bytes, at most max_broker_name of them.
 
 #include <chorus/base/message.hpp>
 #include <chorus/base/result.hpp>
@@ -30,7 +34,7 @@ struct broker_position {
 struct broker_message {
   std::string room{};
   message content{};
-  // Who published: made by the server, carried as it is. Up to the last colon it names the server.
+  // Who published: made by the server, carried as it is. Up to the last colon it names the node.
   std::string origin{};
   std::vector<std::string> except_clients{}; // carried as they are
   std::string key{};
@@ -38,6 +42,8 @@ struct broker_message {
   // How the room is kept; one that is not kept gets no position.
   room_options keep{};
   broker_position at{}; // given by the engine
+  // What nodes tell each other; carried as it is. Empty: the message is for members.
+  std::string command{};
 };
 
 struct broker_page {
@@ -48,17 +54,41 @@ struct broker_page {
   bool more = false; // ask again from the last one of them
 };
 
+// Somebody present in a room.
 struct broker_member {
-  std::string id{};   // unique within the room, over all servers
-  std::string data{}; // the application's, opaque
+  std::string node{};   // by whose word, and as long as its lease
+  std::string id{};     // unique within the room, over all nodes
+  std::string data{};   // carried as it is
+  std::uint64_t at = 0; // given by the engine: offset of the change that brought it, or this data
 };
 
-// A server's part of one room.
+// Changes of a room's presence have an order and positions of their own, apart from the messages'.
+struct broker_change {
+  std::string room{};
+  broker_member who{};
+  bool present = true; // false: gone, and `data` is empty
+  broker_position at{};
+};
+
+struct broker_members {
+  broker_position at{};                 // of the newest change that is in the list
+  std::vector<broker_member> members{}; // in the order of their `at`
+};
+
+// What an engine can do now, for health pages; quick, from any thread.
+struct broker_status {
+  bool connected = true; // false: what it is asked fails, or waits for a bounded time
+  std::string why{};     // a sentence, when it is not
+};
+
+// A node's part of one room.
 class broker_listener {
 public:
-  // In the order of their offsets; of a server's own messages, too.
+  // In the order of their offsets; of a node's own messages, too.
   virtual void on_message(const broker_message &m) noexcept = 0;
-  // Some may have been lost: those with a position can be read again.
+  // In the order of their offsets; of a node's own changes, too.
+  virtual void on_presence(const broker_change &c) noexcept = 0;
+  // Some of either may have been lost: what has a position can be read again.
   virtual void on_gap() noexcept = 0;
 
 protected:
@@ -70,7 +100,8 @@ public:
   using published = std::function<void(result<broker_position>)>;
   using done = std::function<void(result<>)>;
   using page_read = std::function<void(result<broker_page>)>;
-  using members_read = std::function<void(result<std::vector<broker_member>>)>;
+  using members_read = std::function<void(result<broker_members>)>;
+  using renewed = std::function<void(result<bool>)>;
 
   virtual ~broker() = default;
 
@@ -82,15 +113,29 @@ public:
   virtual void unsubscribe(std::string room, const broker_listener *who) = 0;
   // What the room has kept since `since`; all of it when that names another epoch, or none.
   virtual void history(std::string room, broker_position since, page_read answer) = 0;
-  // Who is in the room, over all servers. An entry that is not renewed ends after `alive`.
-  virtual void enter(std::string room, broker_member who, std::chrono::milliseconds alive,
-                     done answer) = 0;
-  virtual void leave(std::string room, std::string id, done answer) = 0;
+
+  // `who` is in the room, or has other data. Told to all listeners, unless nothing is new. With `most`,
+  // fails with limit_reached when so many others are there. Fails with not_open when its node has no
+  // lease.
+  virtual void enter(std::string room, broker_member who, std::size_t most, done answer) = 0;
+  // Not any more. Told to all listeners, if it was there with this node.
+  virtual void leave(std::string room, std::string node, std::string id, done answer) = 0;
+  // Who is in the room, over all nodes.
   virtual void members(std::string room, members_read answer) = 0;
+  // The node's lease begins, or lasts `alive` from now; zero ends it. With it all who are present by the
+  // node's word go, and that is told to all listeners. Answers whether it had one that had not ended:
+  // false says that nobody is present by its word.
+  virtual void renew(std::string node, std::chrono::milliseconds alive, renewed answer) = 0;
+
+  virtual broker_status status() const { return {}; }
 };
 
+// Bytes of the names that a server hands to its broker.
+inline constexpr std::size_t max_broker_name = 64 * 1024;
+
 // One that several servers of this process share: rooms last as long as it does, but for those without
-// listeners beyond `max_rooms`, the longest without a message first.
+// listeners and members beyond `max_rooms`, the longest without a message first. Leases are looked
+// after whenever it is asked something.
 std::shared_ptr<broker> make_memory_broker(std::size_t max_rooms = 10'000);
 
 } // namespace chorus

@@ -1,5 +1,6 @@
 #include <chorus/server/hub.hpp>
 
+#include <chorus/server/broker_node.hpp>
 #include <chorus/server/room_core.hpp>
 
 namespace chorus::detail {
@@ -12,9 +13,15 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
   around_.budget = std::make_shared<history_budget>(limits.history_bytes, limits.lingering_rooms);
   around_.resume = std::make_shared<resume_setup>();
   around_.resume->hello_wait = limits.hello_wait;
-  around_.engine = std::move(limits.engine);
-  around_.server = random_epoch();
   around_.measures = std::make_shared<room_measures>(runtime_->shards.size());
+  if (!limits.engine)
+    return;
+  around_.node = broker_node::make(runtime_->shards.front(), std::move(limits.engine),
+                                   random_epoch(), limits.lease);
+  around_.node->complain_to([told = complaints_](std::string_view what) {
+    if (*told)
+      (*told)(what, session());
+  });
 }
 
 room hub::get(std::string_view name) {
@@ -36,6 +43,8 @@ room hub::get(std::string_view name) {
     core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_, options,
                                        around_);
     core->settle_in(around_);
+    if (options.presence && options.presence_grace.count() > longest_grace_.load())
+      longest_grace_ = options.presence_grace.count();
     entry = core;
   }
   return room(std::move(core));
@@ -92,9 +101,9 @@ room hub::user(std::string_view name) {
   if (!core) {
     auto around = around_;
     around.implicit = true;
-    around.engine = nullptr;
     core = std::make_shared<room_core>(key, *runtime_, weak_from_this(), complaints_,
                                        room_options(), around);
+    core->settle_in(around);
     entry = core;
   }
   return room(std::move(core));
@@ -116,11 +125,14 @@ std::shared_ptr<membership> hub::admit(const session &s) {
   const auto own = user(name);
   const auto part = own.core()->part_on(s.core()->home());
   part->add(s.core()->shared_from_this());
+  own.core()->connect();
   return std::make_shared<membership>(own.core(), part, s.id());
 }
 
 void hub::close() noexcept {
   closed_.store(true, std::memory_order_relaxed);
+  if (around_.node)
+    around_.node->retire(std::chrono::milliseconds(longest_grace_.load()));
   for (const auto &one : list())
     if (one.core()->log())
       one.core()->home()->post([weak = std::weak_ptr(one.core())] {

@@ -20,6 +20,7 @@ struct hub_limits {
   std::size_t lingering_rooms = 10'000;
   std::chrono::milliseconds hello_wait{10'000};
   std::shared_ptr<broker> engine{};
+  std::chrono::milliseconds lease{15'000};
 };
 
 class hub : public std::enable_shared_from_this<hub> {
@@ -41,6 +42,8 @@ public:
   const std::shared_ptr<resume_setup> &resume() const noexcept { return around_.resume; }
   history_budget &budget() const noexcept { return *around_.budget; }
   room_measures &measures() const noexcept { return *around_.measures; }
+  // Null without an engine.
+  const std::shared_ptr<broker_node> &node() const noexcept { return around_.node; }
 
   // The connections of a user: an implicit room that exists as long as they or handles do.
   room user(std::string_view name);
@@ -66,6 +69,7 @@ private:
   std::shared_ptr<const room_complaints> complaints_;
   const make_room_options options_;
   room_surroundings around_;
+  std::atomic<std::int64_t> longest_grace_{0}; // milliseconds
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;
   std::unordered_map<std::string, std::weak_ptr<room_core>> users_;

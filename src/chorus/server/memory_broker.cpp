@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -23,6 +24,7 @@ public:
     broker_position at;
     {
       std::lock_guard lock(mutex_);
+      end_leases();
       auto &r = room(m.room);
       r.used = ++uses_;
       if (m.keep.keeps_history()) {
@@ -32,9 +34,7 @@ public:
         r.kept.push_back({m, clock::now()});
         trim(r);
       }
-      for (const auto &weak : r.listeners)
-        if (const auto to = weak.lock())
-          to->on_message(m);
+      tell(r, [&](broker_listener &to) { to.on_message(m); });
       make_way();
     }
     answer(std::move(at));
@@ -48,8 +48,10 @@ public:
   }
   void unsubscribe(std::string name, const broker_listener *who) override {
     std::lock_guard lock(mutex_);
-    auto &r = room(name);
-    std::erase_if(r.listeners, [&](const auto &weak) {
+    const auto found = rooms_.find(name);
+    if (found == rooms_.end())
+      return;
+    std::erase_if(found->second.listeners, [&](const auto &weak) {
       const auto one = weak.lock();
       return !one || one.get() == who;
     });
@@ -71,33 +73,55 @@ public:
     }
     answer(std::move(page));
   }
-  void enter(std::string name, broker_member who, std::chrono::milliseconds alive,
-             done answer) override {
+  void enter(std::string name, broker_member who, std::size_t most, done answer) override {
+    result<> entered;
     {
       std::lock_guard lock(mutex_);
-      auto &r = room(name);
-      auto id = who.id;
-      r.members.insert_or_assign(std::move(id), present{std::move(who), clock::now() + alive});
+      end_leases();
+      if (!leases_.contains(who.node))
+        entered = failure(error::not_open, stage::none,
+                          "the node " + who.node + " has no lease: renew it, and enter again");
+      else
+        entered = let_in(name, std::move(who), most);
     }
-    answer({});
+    answer(std::move(entered));
   }
-  void leave(std::string name, std::string id, done answer) override {
+  void leave(std::string name, std::string node, std::string id, done answer) override {
     {
       std::lock_guard lock(mutex_);
-      room(name).members.erase(id);
+      if (const auto found = rooms_.find(name); found != rooms_.end()) {
+        let_out(name, found->second, node, id);
+        make_way();
+      }
     }
     answer({});
   }
   void members(std::string name, members_read answer) override {
-    std::vector<broker_member> all;
+    broker_members all;
     {
       std::lock_guard lock(mutex_);
-      auto &here = room(name).members;
-      std::erase_if(here, [now = clock::now()](const auto &m) { return m.second.until < now; });
-      for (const auto &[id, m] : here)
-        all.push_back(m.who);
+      end_leases();
+      auto &r = room(name);
+      all.at = {r.epoch, r.changes};
+      for (const auto &[id, who] : r.members)
+        all.members.push_back(who);
     }
+    std::sort(all.members.begin(), all.members.end(),
+              [](const auto &a, const auto &b) { return a.at < b.at; });
     answer(std::move(all));
+  }
+  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
+    bool had;
+    {
+      std::lock_guard lock(mutex_);
+      end_leases();
+      had = leases_.contains(node);
+      if (alive.count() > 0)
+        leases_[node].until = clock::now() + alive;
+      else
+        end_lease(node);
+    }
+    answer(had);
   }
 
 private:
@@ -105,9 +129,9 @@ private:
     broker_message content;
     clock::time_point at;
   };
-  struct present {
-    broker_member who;
+  struct lease {
     clock::time_point until;
+    std::set<std::pair<std::string, std::string>> present; // room and id
   };
   struct state {
     std::string epoch = detail::random_epoch();
@@ -118,7 +142,8 @@ private:
     room_options keep;
     std::deque<kept_one> kept;
     std::vector<std::weak_ptr<broker_listener>> listeners;
-    std::unordered_map<std::string, present> members;
+    std::uint64_t changes = 0;                              // of who is present
+    std::unordered_map<std::string, broker_member> members; // by id
   };
 
   state &room(const std::string &name) { return rooms_[name]; }
@@ -132,6 +157,63 @@ private:
       r.bytes -= r.kept.front().content.content.size();
       r.kept.pop_front();
     }
+  }
+  template <class F> static void tell(state &r, F f) {
+    std::erase_if(r.listeners, [&](const auto &weak) {
+      const auto to = weak.lock();
+      if (to)
+        f(*to);
+      return !to;
+    });
+  }
+  result<> let_in(const std::string &name, broker_member who, std::size_t most) {
+    auto &r = room(name);
+    const auto found = r.members.find(who.id);
+    const bool known = found != r.members.end();
+    if (known && found->second.node == who.node && found->second.data == who.data)
+      return {};
+    if (most != 0 && r.members.size() - (known ? 1 : 0) >= most)
+      return failure(error::limit_reached, stage::open,
+                     std::to_string(most) + " are there already, which is all that may be");
+    if (known)
+      leases_[found->second.node].present.erase({name, who.id});
+    who.at = ++r.changes;
+    leases_[who.node].present.emplace(name, who.id);
+    const auto &now = r.members[who.id] = std::move(who);
+    const broker_change change{name, now, true, {r.epoch, r.changes}};
+    tell(r, [&](broker_listener &to) { to.on_presence(change); });
+    return {};
+  }
+  void let_out(const std::string &name, state &r, const std::string &node, const std::string &id) {
+    const auto found = r.members.find(id);
+    if (found == r.members.end() || found->second.node != node)
+      return;
+    if (const auto held = leases_.find(node); held != leases_.end())
+      held->second.present.erase({name, id});
+    r.members.erase(found);
+    ++r.changes;
+    const broker_change change{name, {node, id, {}, r.changes}, false, {r.epoch, r.changes}};
+    tell(r, [&](broker_listener &to) { to.on_presence(change); });
+  }
+  void end_lease(const std::string &node) {
+    const auto found = leases_.find(node);
+    if (found == leases_.end())
+      return;
+    const auto ended = std::move(found->second);
+    leases_.erase(found);
+    for (const auto &[name, id] : ended.present)
+      if (const auto at = rooms_.find(name); at != rooms_.end())
+        let_out(name, at->second, node, id);
+    make_way();
+  }
+  void end_leases() {
+    const auto now = clock::now();
+    std::vector<std::string> over;
+    for (const auto &[node, held] : leases_)
+      if (held.until < now)
+        over.push_back(node);
+    for (const auto &node : over)
+      end_lease(node);
   }
   void make_way() {
     while (rooms_.size() > max_rooms_) {
@@ -150,6 +232,7 @@ private:
   std::mutex mutex_;
   std::uint64_t uses_ = 0;
   std::unordered_map<std::string, state> rooms_;
+  std::unordered_map<std::string, lease> leases_; // by node
 };
 
 } // namespace

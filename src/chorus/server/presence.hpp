@@ -18,7 +18,11 @@ struct presence_entry {
   session_id id = 0;  // of the connection that made it present
   std::string data{}; // JSON text, of the connection that joined or changed last; empty when none
   std::chrono::system_clock::time_point since{};
-  std::size_t connections = 0; // 0: gone, but expected back within the grace period
+  // On this server, and one for each other server where it has any. 0: gone, but expected back within
+  // the grace period.
+  std::size_t connections = 0;
+  // The server that `id` is of; empty without a broker. `server::send_to` takes "node:id".
+  std::string node{};
 };
 
 enum class presence_change : std::uint8_t {
@@ -35,13 +39,15 @@ struct presence_event {
   std::string_view room{};
   presence_entry who{};                        // of joined, left and changed
   std::span<const presence_entry> everybody{}; // of list
+  bool elsewhere = false; // it came about on another server, whose on_presence is told so, too
 };
 
 // What members are sent unless room_options::presence_message says otherwise: a text message with a
 // JSON object,
 //   {"type":"presence","event":"list","room":"lobby","members":[{"user":"ann","id":7,"data":null}]}
 //   {"type":"presence","event":"joined","room":"lobby","member":{"user":"bob","id":8,"data":{…}}}
-// and "left" and "changed" like "joined". Of an anonymous member `user` is null.
+// and "left" and "changed" like "joined". Of an anonymous member `user` is null. With a broker a
+// member has its "node", too.
 message presence_text(const presence_event &event);
 
 } // namespace chorus

@@ -1,9 +1,12 @@
 #include <chorus/server/presence_core.hpp>
 
+#include <chorus/server/broker_node.hpp>
 #include <chorus/server/room_core.hpp>
+#include <chorus/server/room_link.hpp>
 
 #include <boost/json/serialize.hpp>
 
+#include <algorithm>
 #include <utility>
 
 namespace chorus {
@@ -27,8 +30,10 @@ namespace {
 void append_member(std::string &out, const presence_entry &who) {
   out += "{\"user\":";
   out += who.user.empty() ? std::string("null") : boost::json::serialize(who.user);
-  out += ",\"id\":" + std::to_string(who.id) + ",\"data\":";
-  out += who.data.empty() ? std::string("null") : who.data;
+  out += ",\"id\":" + std::to_string(who.id);
+  if (!who.node.empty())
+    out += ",\"node\":" + boost::json::serialize(who.node);
+  out += ",\"data\":" + (who.data.empty() ? std::string("null") : who.data);
   out += '}';
 }
 
@@ -85,9 +90,10 @@ message presence::text_of(const presence_event &event) const {
   return m;
 }
 
-void presence::tell(presence_change what, const presence_entry &who) {
+void presence::tell(presence_change what, const presence_entry &who, bool elsewhere) {
   ++version_;
-  const presence_event event{.what = what, .room = room_.name(), .who = who};
+  const presence_event event{
+      .what = what, .room = room_.name(), .who = who, .elsewhere = elsewhere};
   auto m = text_of(event);
   if (!m.empty()) {
     publish_terms terms;
@@ -106,36 +112,46 @@ std::vector<presence_entry> presence::list() const {
   return all;
 }
 
+presence::entry &presence::found_or_made(const std::string &key, const std::string &user,
+                                         bool &fresh) {
+  auto &held = entries_[key];
+  fresh = !held;
+  if (fresh) {
+    held = std::make_unique<entry>(*this, key);
+    held->shown.user = user;
+    held->shown.since = std::chrono::system_clock::now();
+  }
+  return *held;
+}
+
 void presence::joined(const std::shared_ptr<room_part> &where, session_id id,
                       const std::string &user, const std::string &data) {
   if (const auto known = sessions_.find(id); known != sessions_.end()) { // another seat
-    change_data(*known->second, data);
+    changed(id, data);
     return;
   }
-  auto key = user.empty() ? "#" + std::to_string(id) : "=" + user;
-  const auto found = entries_.find(key);
-  if (found == entries_.end()) {
-    auto fresh = std::make_unique<entry>(*this, key);
-    auto &e = *fresh;
-    e.shown = {.user = user,
-               .id = id,
-               .data = data,
-               .since = std::chrono::system_clock::now(),
-               .connections = 1};
-    sessions_.emplace(id, &e);
-    entries_.emplace(std::move(key), std::move(fresh));
-    tell(presence_change::joined, e.shown);
-  } else {
-    auto &e = *found->second;
-    sessions_.emplace(id, &e);
-    const auto alive = keep_; // till the end of this
-    if (e.shown.connections++ == 0) {
-      e.shown.id = id;
-      come_back(e);
-    }
-    if (!data.empty())
-      change_data(e, data);
+  bool fresh = false;
+  auto &e = found_or_made(user.empty() ? "#" + std::to_string(id) : "=" + user, user, fresh);
+  sessions_.emplace(id, &e);
+  const auto alive = keep_; // till the end of this
+  const bool had = e.has_here();
+  const bool back = e.active();
+  if (e.here++ == 0)
+    e.id = id;
+  if (back)
+    come_back(e);
+  const bool news = !had || (!data.empty() && e.data != data);
+  if (!had) {
+    e.data = e.shown.data; // as others said
+    e.since = std::chrono::duration_cast<std::chrono::milliseconds>(
+                  std::chrono::system_clock::now().time_since_epoch())
+                  .count();
   }
+  if (!data.empty())
+    e.data = data;
+  if (news || back)
+    say(e);
+  settle(e, fresh, false);
   const auto all = list();
   auto m =
       text_of({.what = presence_change::list, .room = room_.name(), .who = {}, .everybody = all});
@@ -144,15 +160,13 @@ void presence::joined(const std::shared_ptr<room_part> &where, session_id id,
 }
 
 void presence::changed(session_id id, const std::string &data) {
-  if (const auto known = sessions_.find(id); known != sessions_.end())
-    change_data(*known->second, data);
-}
-
-void presence::change_data(entry &e, const std::string &data) {
-  if (e.shown.data == data)
+  const auto known = sessions_.find(id);
+  if (known == sessions_.end() || known->second->data == data)
     return;
-  e.shown.data = data;
-  tell(presence_change::changed, e.shown);
+  auto &e = *known->second;
+  e.data = data;
+  say(e);
+  settle(e, false, false);
 }
 
 void presence::left(session_id id) {
@@ -161,12 +175,16 @@ void presence::left(session_id id) {
     return;
   auto &e = *known->second;
   sessions_.erase(known);
-  if (--e.shown.connections != 0)
+  if (--e.here != 0) {
+    settle(e, false, false);
     return;
+  }
   const auto grace = room_.options().presence_grace;
-  if (grace.count() == 0 || e.shown.user.empty() || absent_ >= max_absent ||
+  const bool connected_elsewhere = std::any_of(e.elsewhere.begin(), e.elsewhere.end(),
+                                               [](const auto &p) { return p.connected; });
+  if (grace.count() == 0 || e.shown.user.empty() || connected_elsewhere || absent_ >= max_absent ||
       room_.home()->stopped()) {
-    remove(e);
+    drop_here(e);
     return;
   }
   room_.home()->start_after(e, grace);
@@ -174,13 +192,56 @@ void presence::left(session_id id) {
     keep_ = room_.shared_from_this();
     room_.home()->enroll(*this);
   }
+  say(e);
+  settle(e, false, false);
 }
 
-void presence::remove(entry &e) {
+// There are neither connections nor a timer any more.
+void presence::drop_here(entry &e, bool elsewhere) {
+  e.at = UINT64_MAX;
+  if (const auto &link = room_.link())
+    link->presence()->leave(engine_id(e));
+  settle(e, false, elsewhere);
+}
+
+void presence::remove(entry &e, bool elsewhere) {
   const auto found = entries_.find(e.key);
   const auto gone = std::move(found->second);
   entries_.erase(found);
-  tell(presence_change::left, gone->shown);
+  tell(presence_change::left, gone->shown, elsewhere);
+}
+
+void presence::settle(entry &e, bool fresh, bool elsewhere, bool quiet) {
+  std::vector<portion> all = e.elsewhere;
+  if (e.has_here())
+    all.push_back(own(e));
+  auto &shown = e.shown;
+  shown.connections = e.here;
+  for (const auto &p : e.elsewhere)
+    shown.connections += p.connected;
+  if (all.empty()) {
+    remove(e, elsewhere);
+    return;
+  }
+  const auto newest = [](const auto &a, const auto &b) {
+    return a.connected != b.connected ? !a.connected : a.at < b.at;
+  };
+  const auto &best = *std::max_element(all.begin(), all.end(), newest);
+  const bool id_holds = !fresh && std::any_of(all.begin(), all.end(), [&](const auto &p) {
+    return p.node == shown.node && p.id == shown.id && (p.connected || shown.connections == 0);
+  });
+  if (!id_holds) {
+    shown.id = best.id;
+    shown.node = best.node;
+  }
+  const bool other_data = shown.data != best.data;
+  shown.data = best.data;
+  if (quiet)
+    return;
+  if (fresh)
+    tell(presence_change::joined, shown, elsewhere);
+  else if (other_data)
+    tell(presence_change::changed, shown, elsewhere);
 }
 
 void presence::come_back(entry &e) noexcept {
@@ -196,7 +257,7 @@ void presence::entry::expired(timer &t) noexcept {
   auto &owner = e.owner;
   const auto alive = owner.keep_;
   owner.come_back(e);
-  owner.remove(e);
+  owner.drop_here(e);
 }
 
 void presence::on_shard_gone() noexcept {

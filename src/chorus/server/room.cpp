@@ -4,6 +4,7 @@
 #include <chorus/server/presence_core.hpp>
 #include <chorus/server/room_core.hpp>
 #include <chorus/server/room_join.hpp>
+#include <chorus/server/room_link.hpp>
 
 namespace chorus {
 
@@ -250,7 +251,38 @@ task<std::vector<member_entry>> entries_of_room(std::shared_ptr<room_core> core)
   co_return all;
 }
 
+struct roll_call final : detail::resident {
+  void on_shard_gone() noexcept override { sleeper.wake_later(); }
+  detail::parked sleeper;
+  bool over = false;
+};
+
+struct enrolled {
+  enrolled(detail::shard &s, detail::resident &r) noexcept : where(s), one(r) { where.enroll(one); }
+  ~enrolled() { where.leave(one); }
+  enrolled(const enrolled &) = delete;
+  enrolled &operator=(const enrolled &) = delete;
+  detail::shard &where;
+  detail::resident &one;
+};
+
+// On the home shard. Without the engine's answer it is what is known here.
 task<result<std::vector<presence_entry>>> presence_here(std::shared_ptr<room_core> core) {
+  const auto &link = core->link();
+  if (link && !link->presence()->known()) {
+    auto call = std::make_shared<roll_call>();
+    enrolled here(*core->home(), *call);
+    link->presence()->when_known([call](const failure &) {
+      call->over = true;
+      call->sleeper.wake_later();
+    });
+    link->begin();
+    while (!call->over && !core->home()->stopped()) {
+      co_await call->sleeper.park();
+      if (co_await detail::was_cancelled())
+        co_return failure(error::cancelled);
+    }
+  }
   co_return core->presence()->list();
 }
 

@@ -39,9 +39,10 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
 }
 
 void room_core::settle_in(const room_surroundings &around) {
-  if (around.engine)
-    link_ =
-        std::make_shared<room_link>(weak_from_this(), home_, name_, around.engine, around.server);
+  if (around.node)
+    link_ = std::make_shared<room_link>(shared_from_this(),
+                                        around.implicit ? user_channel(name_) : room_channel(name_),
+                                        around.node);
   if (log_)
     counters_->emptied = [home = home_, weak = weak_from_this()] {
       home->post([weak] {
@@ -49,6 +50,11 @@ void room_core::settle_in(const room_surroundings &around) {
           self->log_->emptied();
       });
     };
+}
+
+void room_core::connect() {
+  if (link_)
+    home_->run([self = shared_from_this()] { self->link_->begin(); });
 }
 
 bool room_core::has_anybody() const noexcept {
@@ -159,6 +165,14 @@ void room_core::deliver(const message &m, const sent_out &with, const kept &k) {
       // After its deadline nobody waits for the outcomes any more.
       p->publish(m, terms, o->reported() ? nullptr : o, k);
     });
+}
+
+void room_core::tell_gap(const std::string &epoch, std::uint64_t offset, protocol::resume_gap why) {
+  for (const auto &part : parts_)
+    if (part->wanted())
+      part->home()->run([part, self = shared_from_this(), epoch, offset, why] {
+        part->tell_gap(self->name_, epoch, offset, why);
+      });
 }
 
 kept room_core::adopt(const broker_message &m) {

@@ -14,6 +14,7 @@
 
 namespace chorus::detail {
 
+class broker_node;
 class hub;
 class presence;
 class room_link;
@@ -47,8 +48,7 @@ struct room_surroundings {
   std::shared_ptr<history_budget> budget;
   std::shared_ptr<resume_setup> resume;
   bool implicit = false; // nobody joins it: peers under the resume protocol are not told its name
-  std::shared_ptr<broker> engine;            // null: this server is alone
-  std::string server;                        // its name among others
+  std::shared_ptr<broker_node> node;         // null: this server is alone
   std::shared_ptr<room_measures> measures{}; // null: nobody measures
 };
 
@@ -79,6 +79,9 @@ public:
   void settle_in(const room_surroundings &around);
   // Null: no history. Its own belongs to the home shard.
   room_log *log() const noexcept { return log_.get(); }
+  const std::shared_ptr<room_link> &link() const noexcept { return link_; } // null: no engine
+  // From any thread: it is told of what others publish from here on. Does nothing without an engine.
+  void connect();
   // Nothing of it is anywhere but where its members are.
   bool local() const noexcept { return !log_ && !link_; }
   // Members, or somebody on the way.
@@ -109,6 +112,8 @@ public:
   // On the home shard, for the link.
   void answer(const std::shared_ptr<arrival> &a);
   kept adopt(const broker_message &m);
+  // Members under the resume protocol are told that they have missed something, and where it goes on.
+  void tell_gap(const std::string &epoch, std::uint64_t offset, protocol::resume_gap why);
   // To all members, on all shards.
   void deliver(const message &m, const sent_out &with, const kept &k);
 

@@ -72,6 +72,33 @@ void room_part::welcome(session_core &core, resume_peer &peer, const arrival &a,
     home_->flush_later(core);
 }
 
+void room_part::tell_gap(const std::string &room, const std::string &epoch, std::uint64_t offset,
+                         protocol::resume_gap why) {
+  if (delivering_) { // a filter runs
+    home_->post([self = shared_from_this(), room, epoch, offset, why] {
+      self->tell_gap(room, epoch, offset, why);
+    });
+    return;
+  }
+  flush_turn(); // what came before
+  protocol::joined_header h{room};
+  h.epoch = epoch;
+  h.offset = offset;
+  h.recovered = false;
+  h.why = why;
+  const message m(protocol::write_joined(h));
+  for (const auto &one : members_) {
+    if (!one.core || !peer_of(*one.core) || !one.core->can_send())
+      continue;
+    counters_->resume.count(why);
+    counters_->all_rooms->counters.count(why);
+    auto &out = one.core->out();
+    out.pin(m);
+    if (!out.blocked())
+      home_->flush_later(*one.core);
+  }
+}
+
 // As many of the last as the queue has room for now.
 void room_part::send_past(session_core &core, const history::answer &past) {
   const auto &all = past.messages;

@@ -13,26 +13,22 @@ constexpr std::size_t most_early_bytes = std::size_t{4} << 20;
 
 } // namespace
 
-room_link::room_link(std::weak_ptr<room_core> room, std::shared_ptr<shard> home, std::string name,
-                     std::shared_ptr<broker> engine, std::string server)
-    : room_(std::move(room)), home_(std::move(home)), name_(std::move(name)),
-      engine_(std::move(engine)), server_(std::move(server)) {}
-
-template <class F> void room_link::at_home(F f) {
-  home_->post([self = shared_from_this(), f = std::move(f)]() mutable {
-    if (const auto room = self->room_.lock())
-      f(*self, *room);
-  });
+room_link::room_link(const std::shared_ptr<room_core> &room, std::string channel,
+                     std::shared_ptr<broker_node> node)
+    : room_(room), home_(room->home()), name_(room->name()), channel_(std::move(channel)),
+      node_(std::move(node)), engine_(node_->engine()), ours_(node_->name() + ":") {
+  if (room->presence())
+    presence_ = std::make_unique<presence_link>(*this);
 }
 
-void room_link::close() noexcept { engine_->unsubscribe(name_, this); }
+void room_link::close() noexcept { engine_->unsubscribe(channel_, this); }
 
 broker_message room_link::outgoing(const room_core &room, const message &m,
                                    const publish_terms *terms) {
   broker_message out;
-  out.room = name_;
+  out.room = channel_;
   out.content = m;
-  out.origin = server_ + ":" + std::to_string(++number_);
+  out.origin = ours_ + std::to_string(++number_);
   if (terms) {
     out.except_clients = terms->except_clients;
     out.key = terms->key;
@@ -98,7 +94,7 @@ void room_link::answered(const std::string &origin, const result<broker_position
 
 // What was numbered and will not come, since nobody here listens or it is older than what was read.
 void room_link::forget_passed(room_core &room) {
-  if (state_ == state::subscribing || state_ == state::filling)
+  if (state_ != state::idle && state_ != state::ready)
     return;
   const auto last = room.log() ? room.log()->messages().last() : UINT64_MAX;
   std::erase_if(sent_, [&](auto &entry) {
@@ -115,30 +111,69 @@ bool room_link::ready_for(const std::shared_ptr<arrival> &a) {
   if (state_ == state::ready)
     return true;
   arrivals_.push_back(a);
-  if (state_ == state::filling && std::exchange(stuck_, false))
-    fill();
-  if (state_ != state::idle)
-    return false;
-  state_ = state::subscribing;
-  engine_->subscribe(name_, weak_from_this(), [weak = weak_from_this()](result<> r) {
-    if (const auto self = weak.lock())
-      self->at_home([r = std::move(r)](room_link &link, room_core &) { link.subscribed(r); });
-  });
+  begin();
   return false;
 }
 
+void room_link::begin() {
+  wanted_ = true;
+  if ((state_ == state::filling || state_ == state::listing) && std::exchange(stuck_, false)) {
+    state_ == state::listing ? presence_->read() : fill();
+    return;
+  }
+  if (state_ != state::idle)
+    return;
+  state_ = state::subscribing;
+  engine_->subscribe(channel_, weak_from_this(), [weak = weak_from_this()](result<> r) {
+    if (const auto self = weak.lock())
+      self->at_home([r = std::move(r)](room_link &link, room_core &) { link.subscribed(r); });
+  });
+}
+
 void room_link::subscribed(const result<> &r) {
-  const auto room = room_.lock();
   if (r.has_error()) {
     state_ = state::idle;
-    complain("did not subscribe", r.error());
+    trouble("did not subscribe", r.error());
+    if (presence_)
+      presence_->give_up(r.error());
     give_up(r.error());
     return;
   }
-  if (room->log())
+  const auto room = room_.lock();
+  if (presence_) {
+    state_ = state::listing;
+    presence_->read();
+  } else {
+    go_on(*room);
+  }
+}
+
+void room_link::presence_known(const failure &why) {
+  if (state_ != state::listing)
+    return;
+  if (why.code()) {
+    stuck_ = true;
+    give_up(why);
+  } else {
+    go_on(*room_.lock());
+  }
+}
+
+void room_link::go_on(room_core &room) {
+  if (room.log())
     fill();
   else
-    become_ready(*room);
+    become_ready(room);
+}
+
+void room_link::mend() {
+  troubled_ = false;
+  if (state_ == state::ready || (state_ == state::filling && !stuck_)) {
+    if (presence_ && presence_->known())
+      presence_->read();
+  } else if (wanted_) {
+    begin();
+  }
 }
 
 void room_link::fill() {
@@ -146,7 +181,7 @@ void room_link::fill() {
   state_ = state::filling;
   again_ = false;
   auto &log = room->log()->messages();
-  engine_->history(name_, {*log.epoch(), log.last()},
+  engine_->history(channel_, {*log.epoch(), log.last()},
                    [weak = weak_from_this()](result<broker_page> page) {
                      if (const auto self = weak.lock())
                        self->at_home([page = std::move(page)](room_link &link, room_core &) {
@@ -158,11 +193,12 @@ void room_link::fill() {
 void room_link::filled(const result<broker_page> &page) {
   if (page.has_error()) {
     stuck_ = true;
-    complain("did not give the room's history; its messages wait", page.error());
+    trouble("did not give the room's history; its messages wait", page.error());
     give_up(page.error());
     return;
   }
   const auto room = room_.lock();
+  note_loss(*room, *page);
   room->log()->messages().place(page->epoch, page->trimmed);
   for (const auto &m : page->messages)
     deliver(*room, m);
@@ -173,8 +209,23 @@ void room_link::filled(const result<broker_page> &page) {
   become_ready(*room);
 }
 
+// Members have not got what this node can't read any more.
+void room_link::note_loss(room_core &room, const broker_page &page) {
+  const auto &log = room.log()->messages();
+  const bool other = page.epoch != *log.epoch();
+  if (!filled_ || (!other && page.trimmed <= log.last()))
+    return;
+  room.tell_gap(page.epoch, page.trimmed,
+                other ? protocol::resume_gap::epoch : protocol::resume_gap::trimmed);
+  complain("lost messages, which members here do not get",
+           failure(error::lost, stage::none,
+                   other ? "the room has begun a new epoch" : "they are not kept any more"));
+}
+
 void room_link::become_ready(room_core &room) {
   state_ = state::ready;
+  filled_ = true;
+  troubled_ = false;
   early_bytes_ = 0;
   for (const auto &m : std::exchange(early_, {}))
     deliver(room, m);
@@ -192,8 +243,18 @@ void room_link::on_message(const broker_message &m) noexcept {
   at_home([m](room_link &link, room_core &) { link.arrived(m); });
 }
 
+void room_link::on_presence(const broker_change &c) noexcept {
+  if (!presence_)
+    return;
+  at_home([c](room_link &link, room_core &) { link.presence_->changed(c); });
+}
+
 void room_link::on_gap() noexcept {
   at_home([](room_link &link, room_core &room) {
+    if (link.presence_ && (link.presence_->known() || link.state_ == state::listing))
+      link.presence_->read();
+    if (link.state_ == state::listing)
+      return;
     if (!room.log() || link.state_ == state::idle || link.state_ == state::subscribing)
       return;
     if (link.state_ == state::filling && !link.stuck_)
@@ -209,9 +270,9 @@ void room_link::arrived(const broker_message &m) {
     deliver(*room, m);
     return;
   }
-  if (state_ != state::filling && state_ != state::subscribing)
+  if (state_ == state::idle)
     return;
-  if (m.at.offset == 0 && m.origin.starts_with(server_ + ":"))
+  if (m.at.offset == 0 && m.origin.starts_with(ours_))
     return;
   early_bytes_ += m.content.size();
   if (early_.size() == most_early || early_bytes_ > most_early_bytes) {
@@ -226,7 +287,7 @@ void room_link::arrived(const broker_message &m) {
 }
 
 void room_link::deliver(room_core &room, const broker_message &m) {
-  const bool ours = m.origin.starts_with(server_ + ":");
+  const bool ours = m.origin.starts_with(ours_);
   const bool is_kept = m.at.offset != 0 && room.log();
   if (ours && !is_kept)
     return; // its members have it
@@ -250,6 +311,15 @@ void room_link::deliver(room_core &room, const broker_message &m) {
       return;
   }
   room.deliver(k ? k->content : m.content, with, k);
+}
+
+// Told once, until all is well again.
+void room_link::trouble(std::string_view what, const failure &why) {
+  if (const auto room = room_.lock())
+    room->counters().broker_failures.fetch_add(1, std::memory_order_relaxed);
+  node_->look_after(weak_from_this(), why == error::not_open);
+  if (!std::exchange(troubled_, true))
+    complain(what, why);
 }
 
 void room_link::complain(std::string_view what, const failure &why) {

@@ -6,6 +6,8 @@
 #include <chorus/async/timer_wheel.hpp>
 #include <chorus/server/arrival.hpp>
 #include <chorus/server/broker.hpp>
+#include <chorus/server/broker_node.hpp>
+#include <chorus/server/presence_link.hpp>
 #include <chorus/server/room_core.hpp>
 
 #include <memory>
@@ -17,8 +19,9 @@ namespace chorus::detail {
 
 class room_link final : public broker_listener, public std::enable_shared_from_this<room_link> {
 public:
-  room_link(std::weak_ptr<room_core> room, std::shared_ptr<shard> home, std::string name,
-            std::shared_ptr<broker> engine, std::string server);
+  // `channel` is what the engine calls the room.
+  room_link(const std::shared_ptr<room_core> &room, std::string channel,
+            std::shared_ptr<broker_node> node);
 
   // A message that the engine numbers; delivered when it comes back.
   void publish(const message &m, sent_out with);
@@ -26,14 +29,36 @@ public:
   void pass_on(const message &m, const publish_terms *terms);
   // True when `a` may enter now; else it is taken, and comes back to the room when all is there.
   bool ready_for(const std::shared_ptr<arrival> &a);
+  // Listens from here on, if the engine lets it, now or later.
+  void begin();
   // The room is going, from any thread.
   void close() noexcept;
 
   void on_message(const broker_message &m) noexcept override;
+  void on_presence(const broker_change &c) noexcept override;
   void on_gap() noexcept override;
 
+  // On the home shard, for the presence and for the node.
+  presence_link *presence() const noexcept { return presence_.get(); } // null: not kept
+  std::shared_ptr<room_core> room() const noexcept { return room_.lock(); }
+  broker &engine() const noexcept { return *engine_; }
+  const std::string &channel() const noexcept { return channel_; }
+  const std::shared_ptr<broker_node> &node() const noexcept { return node_; }
+  void presence_known(const failure &why);
+  // What has failed is tried again once the engine answers.
+  void mend();
+  void trouble(std::string_view what, const failure &why);
+  void complain(std::string_view what, const failure &why);
+  // Runs `f` with the room on its home shard, as long as there is one.
+  template <class F> void at_home(F f) {
+    home_->post([self = shared_from_this(), f = std::move(f)]() mutable {
+      if (const auto room = self->room_.lock())
+        f(*self, *room);
+    });
+  }
+
 private:
-  enum class state : unsigned char { idle, subscribing, filling, ready };
+  enum class state : unsigned char { idle, subscribing, listing, filling, ready };
 
   broker_message outgoing(const room_core &room, const message &m, const publish_terms *terms);
   void answered(const std::string &origin, const result<broker_position> &r);
@@ -45,18 +70,24 @@ private:
   void become_ready(room_core &room);
   void forget_passed(room_core &room);
   void give_up(const failure &why);
-  void complain(std::string_view what, const failure &why);
-  // Runs `f` with the room on its home shard, as long as there is one.
-  template <class F> void at_home(F f);
+  void go_on(room_core &room);
+  void note_loss(room_core &room, const broker_page &page);
 
   const std::weak_ptr<room_core> room_;
   const std::shared_ptr<shard> home_;
   const std::string name_;
+  const std::string channel_;
+  const std::shared_ptr<broker_node> node_;
   const std::shared_ptr<broker> engine_;
-  const std::string server_; // what our origins begin with
+  const std::string ours_; // what our origins begin with
+  std::unique_ptr<presence_link> presence_;
   state state_ = state::idle;
-  bool again_ = false; // while filling: more has come than was kept here
-  bool stuck_ = false; // while filling: the engine did not answer; the next event asks again
+  bool filled_ = false;   // once
+  bool wanted_ = false;   // by itself, not only by who arrives
+  bool troubled_ = false; // and that has been told
+  bool again_ = false;    // while filling: more has come than was kept here
+  bool stuck_ =
+      false; // while listing or filling: the engine did not answer; the next event asks again
   std::size_t early_bytes_ = 0;
   std::uint64_t number_ = 0;
   std::unordered_map<std::string, sent_out> sent_; // by origin

@@ -58,7 +58,8 @@ struct room_options {
   std::chrono::milliseconds presence_grace{0};
   // What is sent, on the room's home shard; an empty message sends nothing. Empty: presence_text.
   std::function<message(const presence_event &)> presence_message{};
-  // Told of every change, but not of lists, on the room's home shard.
+  // Told of every change, but not of lists, on the room's home shard; with a broker on each server
+  // where the room has had members, see presence_event::elsewhere.
   std::function<void(const presence_event &)> on_presence{};
 
   bool keeps_history() const noexcept { return history_messages != 0 || history_age.count() != 0; }

@@ -114,6 +114,9 @@ public:
   void enter(arrival &a, const history::answer *past, const std::string &room);
   // Who was expected does not come in.
   void turn_away(arrival &a, const failure &why) noexcept;
+  // Members under the resume protocol have missed what came before `offset`.
+  void tell_gap(const std::string &room, const std::string &epoch, std::uint64_t offset,
+                protocol::resume_gap why);
   // A broadcast that goes to the engine first: who is meant now.
   void await(const publish_terms *terms, gather_part &outcomes) { expect_members(terms, outcomes); }
   // A broadcast that nobody gets.

@@ -123,6 +123,9 @@ struct server_options {
   std::shared_ptr<chorus::broker> broker{};
   // Told of the server's life and of its connections'; null: nobody.
   std::shared_ptr<log_sink> log{};
+  // How long the broker takes this server's members for present without a word of it. It renews that
+  // three times as often.
+  std::chrono::milliseconds broker_lease{15'000};
 };
 
 struct server_stats {

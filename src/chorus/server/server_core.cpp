@@ -54,6 +54,9 @@ result<> check(const server_options &options) {
     return failure(error::tls_bad_configuration, stage::configure,
                    "server_options::tls names a key or wants client certificates, but names no "
                    "certificate_file: without one the server would not speak TLS at all.");
+  if (options.broker_lease < std::chrono::milliseconds(100))
+    return failure(error::bad_option, stage::configure,
+                   "server_options::broker_lease must be 100 ms or longer.");
   for (const auto &name : options.subprotocols)
     if (!protocol::is_token(name))
       return failure(error::bad_option, stage::configure,
@@ -80,7 +83,8 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
       },
       setup_->options.rooms,
       hub_limits{setup_->options.max_history_bytes, setup_->options.max_lingering_rooms,
-                 setup_->options.handshake_timeout, setup_->options.broker});
+                 setup_->options.handshake_timeout, setup_->options.broker,
+                 setup_->options.broker_lease});
   setup_->rooms->set_on_join(setup_->options.join_hook);
   for (const auto &s : runtime_->shards)
     shards_.push_back(server_shard::make(s, setup_));

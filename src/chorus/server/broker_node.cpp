@@ -1,0 +1,165 @@
+#include <chorus/server/broker_node.hpp>
+
+#include <chorus/server/room_link.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace chorus::detail {
+
+std::string room_channel(std::string_view room) { return "room/" + std::string(room); }
+std::string user_channel(std::string_view user) { return "user/" + std::string(user); }
+std::string node_channel(std::string_view node) { return "node/" + std::string(node); }
+
+std::shared_ptr<broker_node> broker_node::make(std::shared_ptr<shard> home,
+                                               std::shared_ptr<broker> engine, std::string name,
+                                               std::chrono::milliseconds lease) {
+  // The last owner may let go on any thread; the timer goes on its shard.
+  return std::shared_ptr<broker_node>(
+      new broker_node(std::move(home), std::move(engine), std::move(name), lease),
+      [](broker_node *gone) {
+        const auto where = gone->home_;
+        where->run([owned = std::unique_ptr<broker_node>(gone)] {});
+      });
+}
+
+broker_node::broker_node(std::shared_ptr<shard> home, std::shared_ptr<broker> engine,
+                         std::string name, std::chrono::milliseconds lease)
+    : home_(std::move(home)), engine_(std::move(engine)), name_(std::move(name)), lease_(lease) {}
+
+// Perhaps within a call of the engine, which knows by the weak pointer that it listens no more.
+broker_node::~broker_node() {
+  if (begun_ && home_->here())
+    home_->leave(*this);
+}
+
+template <class F> void broker_node::at_home(F f) {
+  home_->post([weak = weak_from_this(), f = std::move(f)]() mutable {
+    if (const auto self = weak.lock())
+      f(*self);
+  });
+}
+
+void broker_node::begin() {
+  if (begun_.exchange(true))
+    return;
+  at_home([](broker_node &self) {
+    self.home_->enroll(self);
+    self.renew();
+  });
+}
+
+void broker_node::retire(std::chrono::milliseconds grace) {
+  if (!begun_)
+    return;
+  at_home([grace](broker_node &self) {
+    if (std::exchange(self.retired_, true))
+      return;
+    self.pulse_.cancel();
+    self.engine_->renew(self.name_, self.lease_ + grace, [](const result<bool> &) {});
+  });
+}
+
+void broker_node::on_shard_gone() noexcept { pulse_.cancel(); }
+
+void broker_node::enlist(std::weak_ptr<room_link> link) {
+  at_home([link](broker_node &self) {
+    std::erase_if(self.all_, [](const auto &one) { return one.expired(); });
+    self.all_.push_back(link);
+  });
+}
+
+void broker_node::look_after(std::weak_ptr<room_link> link, bool now) {
+  begin();
+  at_home([link, now](broker_node &self) {
+    std::erase_if(self.failed_, [&](const auto &one) {
+      return one.expired() || (!one.owner_before(link) && !link.owner_before(one));
+    });
+    self.failed_.push_back(link);
+    if (now)
+      self.renew();
+  });
+}
+
+void broker_node::subscribe(const std::string &channel, bool &done) {
+  if (std::exchange(done, true))
+    return;
+  engine_->subscribe(channel, weak_from_this(), [weak = weak_from_this(), &done](result<> r) {
+    if (!r.has_error())
+      return;
+    if (const auto self = weak.lock())
+      self->at_home([&done, why = r.error()](broker_node &node) {
+        done = false; // with the next renewal
+        node.complain("did not subscribe this server", why);
+      });
+  });
+}
+
+void broker_node::renew() {
+  if (retired_)
+    return;
+  home_->start_after(pulse_, lease_ / 3);
+  subscribe(node_channel(name_), hears_itself_);
+  subscribe(node_channel({}), hears_all_);
+  if (std::exchange(renewing_, true)) {
+    renew_again_ = true;
+    return;
+  }
+  engine_->renew(name_, lease_, [weak = weak_from_this()](result<bool> r) {
+    if (const auto self = weak.lock())
+      self->at_home([r = std::move(r)](broker_node &node) { node.renewed(r); });
+  });
+}
+
+void broker_node::renewed(const result<bool> &r) {
+  renewing_ = false;
+  if (r.has_error()) {
+    complain("did not renew this server's lease", r.error());
+    return; // and again with the next beat
+  }
+  troubled_ = false;
+  auto links = std::exchange(failed_, {});
+  if (!*r) // whatever was said under a lease before is forgotten
+    for (const auto &one : all_)
+      if (std::none_of(links.begin(), links.end(), [&](const auto &other) {
+            return !one.owner_before(other) && !other.owner_before(one);
+          }))
+        links.push_back(one);
+  for (const auto &weak : links)
+    if (const auto link = weak.lock())
+      link->mend();
+  if (std::exchange(renew_again_, false))
+    renew();
+}
+
+void broker_node::tell(std::string_view node, std::string command, message content,
+                       std::function<void(const failure &)> failed) {
+  broker_message m;
+  m.room = node_channel(node);
+  m.content = std::move(content);
+  m.command = std::move(command);
+  m.origin = name_ + ":" + std::to_string(++number_);
+  engine_->publish(std::move(m), [weak = weak_from_this(),
+                                  failed = std::move(failed)](const result<broker_position> &r) {
+    if (r.has_value() || !failed)
+      return;
+    if (const auto self = weak.lock())
+      self->at_home([failed, why = r.error()](broker_node &) { failed(why); });
+  });
+}
+
+void broker_node::on_message(const broker_message &m) noexcept {
+  if (m.command.empty() || m.origin.starts_with(name_ + ":"))
+    return;
+  at_home([m](broker_node &self) {
+    if (self.on_command_)
+      self.on_command_(m);
+  });
+}
+
+void broker_node::complain(const std::string &what, const failure &why) {
+  if (!std::exchange(troubled_, true) && complain_)
+    complain_("The broker " + what + ": " + why.message() + ". It is asked again.");
+}
+
+} // namespace chorus::detail

@@ -1,0 +1,96 @@
+#pragma once
+// A server among those that share an engine: its name, its lease for what it says of who is present, and
+// the channels by which the others reach it. Belongs to the thread of its shard but for what is marked.
+
+#include <chorus/async/shard.hpp>
+#include <chorus/server/broker.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace chorus::detail {
+
+class room_link;
+
+// How names stand apart at the engine.
+std::string room_channel(std::string_view room);
+std::string user_channel(std::string_view user);
+std::string node_channel(std::string_view node); // empty: of all of them
+
+class broker_node final : public broker_listener,
+                          public resident,
+                          public std::enable_shared_from_this<broker_node> {
+public:
+  using on_command = std::function<void(const broker_message &)>;
+
+  static std::shared_ptr<broker_node> make(std::shared_ptr<shard> home,
+                                           std::shared_ptr<broker> engine, std::string name,
+                                           std::chrono::milliseconds lease);
+  ~broker_node();
+
+  // From any thread.
+  const std::string &name() const noexcept { return name_; }
+  const std::shared_ptr<broker> &engine() const noexcept { return engine_; }
+  const std::shared_ptr<shard> &home() const noexcept { return home_; }
+  // Listens, and keeps its lease, from here on; idempotent.
+  void begin();
+  // The server stops: the lease is renewed once more, for `grace` longer.
+  void retire(std::chrono::milliseconds grace);
+  // Something of `link` has failed: it is told to mend when the engine answers again. `now`: the lease
+  // is gone.
+  void look_after(std::weak_ptr<room_link> link, bool now = false);
+  // What says who is present, as long as it lives.
+  void enlist(std::weak_ptr<room_link> link);
+  // To one node, or (empty) to all others; `failed` is called on the home shard.
+  void tell(std::string_view node, std::string command, message content,
+            std::function<void(const failure &)> failed);
+  // Before `begin`; called on the home shard. Commands of its own don't come.
+  void listen(on_command f) { on_command_ = std::move(f); }
+  // Before `begin`.
+  void complain_to(std::function<void(std::string_view)> f) { complain_ = std::move(f); }
+
+  void on_message(const broker_message &m) noexcept override;
+  void on_presence(const broker_change &) noexcept override {}
+  void on_gap() noexcept override {}
+  void on_shard_gone() noexcept override;
+
+private:
+  broker_node(std::shared_ptr<shard> home, std::shared_ptr<broker> engine, std::string name,
+              std::chrono::milliseconds lease);
+  struct pulse final : timer {
+    explicit pulse(broker_node &n) noexcept
+        : timer([](timer &t) noexcept { static_cast<pulse &>(t).node.renew(); }), node(n) {}
+    broker_node &node;
+  };
+
+  template <class F> void at_home(F f);
+  void subscribe(const std::string &channel, bool &done);
+  void renew();
+  void renewed(const result<bool> &r);
+  void complain(const std::string &what, const failure &why);
+
+  const std::shared_ptr<shard> home_;
+  const std::shared_ptr<broker> engine_;
+  const std::string name_;
+  const std::chrono::milliseconds lease_;
+  on_command on_command_;
+  std::function<void(std::string_view)> complain_;
+  std::atomic<bool> begun_{false};
+  std::atomic<std::uint64_t> number_{0};
+  bool retired_ = false;
+  bool renewing_ = false;
+  bool renew_again_ = false;
+  bool troubled_ = false; // and that has been told
+  bool hears_itself_ = false;
+  bool hears_all_ = false;
+  pulse pulse_{*this};
+  std::vector<std::weak_ptr<room_link>> failed_;
+  std::vector<std::weak_ptr<room_link>> all_;
+};
+
+} // namespace chorus::detail
