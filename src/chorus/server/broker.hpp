@@ -6,7 +6,8 @@
 //
 // An implementation is called from any thread and must not block nor throw. It answers by calling back,
 // once for each call and within a bounded time, from any thread, perhaps before the call returns;
-// answers and listeners are quick and throw nothing. Nothing is cancelled: an answer that comes too
+// answers and listeners are quick and throw nothing. Of two calls about one room the one that returned
+// before the other began takes effect first. Nothing is cancelled: an answer that comes too
 // late for its caller is ignored by it. The names of rooms are the server's own ("room/lobby",
 // "user/ann", "node/…"): to an engine they are bytes, at most max_broker_name of them.
 
@@ -42,7 +43,8 @@ struct broker_message {
   // How the room is kept; one that is not kept gets no position.
   room_options keep{};
   broker_position at{}; // given by the engine
-  // What nodes tell each other; carried as it is. Empty: the message is for members.
+  // What nodes tell each other; carried as it is. Empty: the message is for members. An engine that
+  // knows that nobody listens answers such a publish with not_open.
   std::string command{};
 };
 
@@ -105,8 +107,7 @@ public:
 
   virtual ~broker() = default;
 
-  // Calls of one thread for one room are numbered in their order. A failure says that nobody gets the
-  // message.
+  // Numbered in the order of the calls. A failure says that nobody gets the message.
   virtual void publish(broker_message m, published answer) = 0;
   // From the answer on `to` is told of everything. One that has gone needs no more.
   virtual void subscribe(std::string room, std::weak_ptr<broker_listener> to, done answer) = 0;

@@ -75,7 +75,8 @@ void broker_node::look_after(std::weak_ptr<room_link> link, bool now) {
     std::erase_if(self.failed_, [&](const auto &one) {
       return one.expired() || (!one.owner_before(link) && !link.owner_before(one));
     });
-    self.failed_.push_back(link);
+    if (!link.expired())
+      self.failed_.push_back(link);
     if (now)
       self.renew();
   });
@@ -119,6 +120,8 @@ void broker_node::renewed(const result<bool> &r) {
   }
   troubled_ = false;
   auto links = std::exchange(failed_, {});
+  if (!*r && on_fresh_lease_)
+    on_fresh_lease_();
   if (!*r) // whatever was said under a lease before is forgotten
     for (const auto &one : all_)
       if (std::none_of(links.begin(), links.end(), [&](const auto &other) {
@@ -132,19 +135,18 @@ void broker_node::renewed(const result<bool> &r) {
     renew();
 }
 
-void broker_node::tell(std::string_view node, std::string command, message content,
-                       std::function<void(const failure &)> failed) {
-  broker_message m;
+void broker_node::tell(std::string_view node, broker_message m,
+                       std::function<void(const result<> &)> answer) {
+  begin();
   m.room = node_channel(node);
-  m.content = std::move(content);
-  m.command = std::move(command);
   m.origin = name_ + ":" + std::to_string(++number_);
   engine_->publish(std::move(m), [weak = weak_from_this(),
-                                  failed = std::move(failed)](const result<broker_position> &r) {
-    if (r.has_value() || !failed)
+                                  told = std::move(answer)](const result<broker_position> &r) {
+    if (!told)
       return;
     if (const auto self = weak.lock())
-      self->at_home([failed, why = r.error()](broker_node &) { failed(why); });
+      self->at_home([told, outcome = r.has_error() ? result<>(r.error())
+                                                   : result<>()](broker_node &) { told(outcome); });
   });
 }
 

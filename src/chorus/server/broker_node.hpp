@@ -46,11 +46,13 @@ public:
   void look_after(std::weak_ptr<room_link> link, bool now = false);
   // What says who is present, as long as it lives.
   void enlist(std::weak_ptr<room_link> link);
-  // To one node, or (empty) to all others; `failed` is called on the home shard.
-  void tell(std::string_view node, std::string command, message content,
-            std::function<void(const failure &)> failed);
+  // A command to one node, or (empty) to all others; from any thread. `answer`, if there is one, is
+  // called on the home shard.
+  void tell(std::string_view node, broker_message m, std::function<void(const result<> &)> answer);
   // Before `begin`; called on the home shard. Commands of its own don't come.
   void listen(on_command f) { on_command_ = std::move(f); }
+  // Before `begin`; called on the home shard when nobody is present by this server's word.
+  void on_fresh_lease(std::function<void()> f) { on_fresh_lease_ = std::move(f); }
   // Before `begin`.
   void complain_to(std::function<void(std::string_view)> f) { complain_ = std::move(f); }
 
@@ -80,6 +82,7 @@ private:
   const std::chrono::milliseconds lease_;
   on_command on_command_;
   std::function<void(std::string_view)> complain_;
+  std::function<void()> on_fresh_lease_;
   std::atomic<bool> begun_{false};
   std::atomic<std::uint64_t> number_{0};
   bool retired_ = false;

@@ -7,6 +7,7 @@
 #include <chorus/server/upgrade.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace chorus::detail {
 
@@ -88,6 +89,15 @@ task<> http_connection::upgrade(http_head head) {
         !permit_.take_user(admitted.user(), ousted)) {
       lacking = "This user has as many connections here as it may; close one, or try again later.";
       lacks = refusal::user_limit;
+    } else if (setup_.rooms->node() && setup_.options.max_connections_per_user != 0 &&
+               admitted.what() == chorus::admission::verdict::accepted &&
+               !admitted.user().empty()) {
+      auto claiming = claim_place(admitted.user(), ousted);
+      const bool held = co_await std::move(claiming);
+      if (!held) {
+        lacking = "This user has as many connections as it may; close one, or try again later.";
+        lacks = refusal::user_limit;
+      }
     }
   }
   if (!lacking.empty()) {
@@ -101,11 +111,8 @@ task<> http_connection::upgrade(http_head head) {
       co_return;
     }
   }
-  if (ousted) {
-    owner_.count.users_ousted.fetch_add(1, std::memory_order_relaxed);
-    ousted.start_close(close_code::policy_violation,
-                       "this user has connected elsewhere, and may only so often");
-  }
+  if (ousted)
+    oust(ousted);
 
   session_setup made;
   made.id = visit_.id;
@@ -186,9 +193,7 @@ void http_connection::open_session(http_head head, route_match match, std::strin
     return;
   }
   if (!live->permit.open(s)) {
-    owner_.count.users_ousted.fetch_add(1, std::memory_order_relaxed);
-    s.start_close(close_code::policy_violation,
-                  "this user has connected elsewhere, and may only so often");
+    oust(s);
     return;
   }
   if (owner_.draining()) { // since this upgrade was agreed to
@@ -214,6 +219,25 @@ std::unique_ptr<session_terms> http_connection::make_terms(const chorus::admissi
   if (owner_.queues())
     terms->meter = std::make_unique<shard_queues::meter>(owner_.queues());
   return terms;
+}
+
+// Among all servers. Whom the newcomer has ousted here goes before others are counted.
+task<bool> http_connection::claim_place(std::string user, session &ousted) {
+  if (ousted)
+    oust(std::exchange(ousted, session()));
+  auto taking = user_claims::take(
+      setup_.rooms->shared_claims(), owner_.home().shared_from_this(), std::move(user),
+      setup_.options.max_connections_per_user, setup_.options.on_user_limit);
+  auto claim = co_await std::move(taking);
+  const bool held = claim != nullptr;
+  permit_.hold(std::move(claim));
+  co_return held;
+}
+
+void http_connection::oust(session s) noexcept {
+  owner_.count.users_ousted.fetch_add(1, std::memory_order_relaxed);
+  s.start_close(close_code::policy_violation,
+                "this user has connected elsewhere, and may only so often");
 }
 
 } // namespace chorus::detail

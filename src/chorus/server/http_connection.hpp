@@ -53,6 +53,8 @@ private:
   // connection.cpp
   task<bool> answer_page(http_head head);
   task<bool> write(std::string text);
+  task<bool> claim_place(std::string user, session &ousted);
+  void oust(session s) noexcept;
   // Says why, and waits a little for the peer to read it and go.
   task<> refuse(std::string text);
   void say_at_once(std::string_view text) noexcept;

@@ -18,6 +18,11 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
     return;
   around_.node = broker_node::make(runtime_->shards.front(), std::move(limits.engine),
                                    random_epoch(), limits.lease);
+  claims_ = std::make_shared<user_claims>(around_.node);
+  around_.node->on_fresh_lease([weak = std::weak_ptr(claims_)] {
+    if (const auto claims = weak.lock())
+      claims->say_again();
+  });
   around_.node->complain_to([told = complaints_](std::string_view what) {
     if (*told)
       (*told)(what, session());
@@ -113,6 +118,15 @@ room hub::known_user(std::string_view name) {
   std::lock_guard lock(mutex_);
   const auto found = users_.find(std::string(name));
   return found == users_.end() ? room() : room(found->second.lock());
+}
+
+std::size_t hub::disconnect_user(std::string_view name, close_code code, std::string_view reason) {
+  const auto all = known_user(name);
+  if (!all)
+    return 0;
+  for (const auto &part : all.core()->parts())
+    part->home()->run([part, code, why = std::string(reason)] { part->close_all(code, why); });
+  return all.size();
 }
 
 std::shared_ptr<membership> hub::admit(const session &s) {

@@ -5,6 +5,7 @@
 #include <chorus/server/room_core.hpp>
 #include <chorus/server/room_options.hpp>
 #include <chorus/server/room_part.hpp>
+#include <chorus/server/user_claims.hpp>
 
 #include <memory>
 #include <mutex>
@@ -48,6 +49,10 @@ public:
   // The connections of a user: an implicit room that exists as long as they or handles do.
   room user(std::string_view name);
   room known_user(std::string_view name); // an empty handle when there is none
+  // Closes those that are here; how many there were.
+  std::size_t disconnect_user(std::string_view name, close_code code, std::string_view reason);
+  user_claims &claims() const noexcept { return *claims_; }                       // with an engine
+  std::shared_ptr<user_claims> shared_claims() const noexcept { return claims_; } // null: none
 
   // A fresh session becomes a member of `everyone()` until it ends, and of its user's room if it has a
   // user: then that membership is returned, to be held as long. On the session's shard, before its
@@ -69,6 +74,7 @@ private:
   std::shared_ptr<const room_complaints> complaints_;
   const make_room_options options_;
   room_surroundings around_;
+  std::shared_ptr<user_claims> claims_;
   std::atomic<std::int64_t> longest_grace_{0}; // milliseconds
   mutable std::mutex mutex_;
   std::unordered_map<std::string, std::weak_ptr<room_core>> rooms_;

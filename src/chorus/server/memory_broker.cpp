@@ -22,6 +22,7 @@ public:
 
   void publish(broker_message m, published answer) override {
     broker_position at;
+    bool heard = m.command.empty();
     {
       std::lock_guard lock(mutex_);
       end_leases();
@@ -34,10 +35,16 @@ public:
         r.kept.push_back({m, clock::now()});
         trim(r);
       }
-      tell(r, [&](broker_listener &to) { to.on_message(m); });
+      tell(r, [&](broker_listener &to) {
+        to.on_message(m);
+        heard = true;
+      });
       make_way();
     }
-    answer(std::move(at));
+    if (heard)
+      answer(std::move(at));
+    else
+      answer(failure(error::not_open, stage::none, "nobody listens to " + m.room));
   }
   void subscribe(std::string name, std::weak_ptr<broker_listener> to, done answer) override {
     {

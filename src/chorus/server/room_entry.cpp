@@ -87,16 +87,32 @@ void room_part::tell_gap(const std::string &room, const std::string &epoch, std:
   h.recovered = false;
   h.why = why;
   const message m(protocol::write_joined(h));
+  std::vector<session> slow; // who can't be told is sent to come back
   for (const auto &one : members_) {
     if (!one.core || !peer_of(*one.core) || !one.core->can_send())
       continue;
     counters_->resume.count(why);
     counters_->all_rooms->counters.count(why);
     auto &out = one.core->out();
+    if (!peer_of(*one.core)->fits(m.size())) {
+      slow.emplace_back(one.core->shared_from_this());
+      continue;
+    }
     out.pin(m);
     if (!out.blocked())
       home_->flush_later(*one.core);
   }
+  for (auto &s : slow)
+    s.start_close(close_code::try_again_later, "messages were lost; come back and see");
+}
+
+void room_part::close_all(close_code code, std::string_view reason) {
+  std::vector<session> all; // they may go while others are closed
+  for (const auto &one : members_)
+    if (one.core)
+      all.emplace_back(one.core->shared_from_this());
+  for (auto &s : all)
+    s.start_close(code, reason);
 }
 
 // As many of the last as the queue has room for now.

@@ -104,6 +104,7 @@ public:
   void add(const std::shared_ptr<session_core> &member);
   void remove(session_id member, const std::string &room = {}) noexcept;
   std::vector<session_id> ids() const;
+  void close_all(close_code code, std::string_view reason);
   void publish(const message &m, std::shared_ptr<const publish_terms> terms,
                std::shared_ptr<gather_part> outcomes, kept k = nullptr);
   // A member may be on its way here: what is published meanwhile is for it.

@@ -5,6 +5,7 @@
 #include <chorus/server/server_core.hpp>
 #include <chorus/server/static_files.hpp>
 
+#include <charconv>
 #include <stdexcept>
 
 namespace chorus {
@@ -131,9 +132,11 @@ chorus::room server::everyone() { return core_->setup()->rooms->everyone(); }
 chorus::room server::user(std::string_view name) { return core_->setup()->rooms->user(name); }
 
 std::size_t server::send_to_user(std::string_view name, message m, publish_options options) {
-  auto connections = core_->setup()->rooms->known_user(name);
+  auto &rooms = *core_->setup()->rooms;
+  const bool shared = core_->calls() && !name.empty();
+  auto connections = shared ? rooms.user(name) : rooms.known_user(name);
   const auto known = connections.size();
-  if (known != 0)
+  if (known != 0 || shared)
     connections.publish(std::move(m), options);
   return known;
 }
@@ -150,6 +153,71 @@ task<result<>> unknown_session(session_id id) {
 task<result<>> server::send_to(session_id id, message m, send_options options) {
   auto found = find(id);
   return found ? found.send(std::move(m), options) : unknown_session(id);
+}
+
+std::string server::node() const {
+  return core_->calls() ? core_->calls()->node()->name() : std::string();
+}
+
+std::string server::id_of(const session &s) const {
+  const auto own = node();
+  return own.empty() ? std::to_string(s.id()) : own + ":" + std::to_string(s.id());
+}
+
+namespace {
+
+task<result<>> bad_id(std::string text) {
+  co_return failure(error::bad_option, stage::configure,
+                    "\"" + text + "\" names no session: it has to be what server::id_of gave");
+}
+
+task<result<std::size_t>> disconnect_everywhere(std::shared_ptr<detail::server_core> core,
+                                                std::string user, close_code code,
+                                                std::string reason) {
+  if (!protocol::valid_on_wire(static_cast<std::uint16_t>(code)))
+    co_return failure(error::bad_option, stage::configure,
+                      "close code " + std::to_string(static_cast<unsigned>(code)) +
+                          " must not be sent (RFC 6455 section 7.4)");
+  const auto known = core->setup()->rooms->disconnect_user(user, code, reason);
+  if (const auto &calls = core->calls(); calls && !user.empty()) {
+    auto work = detail::remote_calls::disconnect(calls, std::move(user), code, std::move(reason));
+    const auto told = co_await detail::on_shard<result<>>(calls->node()->home(), std::move(work));
+    if (told.has_error())
+      co_return told.error();
+  }
+  co_return known;
+}
+
+} // namespace
+
+task<result<>> server::send_to(std::string_view id, message m, send_options options) {
+  const auto colon = id.rfind(':');
+  const auto digits = id.substr(colon == id.npos ? 0 : colon + 1);
+  session_id number = 0;
+  const auto *const end = digits.data() + digits.size();
+  const auto r = std::from_chars(digits.data(), end, number);
+  if (r.ec != std::errc() || r.ptr != end || colon == 0)
+    return bad_id(std::string(id));
+  const auto where = colon == id.npos ? std::string() : std::string(id.substr(0, colon));
+  if (where.empty() || where == node())
+    return send_to(number, std::move(m), options);
+  const auto &calls = core_->calls();
+  if (!calls)
+    return unknown_session(number);
+  auto letter = std::make_shared<detail::remote_calls::letter>();
+  letter->node = where;
+  letter->to = number;
+  letter->content = std::move(m);
+  letter->key = options.key;
+  letter->time_to_live = options.time_to_live;
+  letter->how = options.lane;
+  return detail::on_shard<result<>>(calls->node()->home(),
+                                    detail::remote_calls::send(calls, std::move(letter)));
+}
+
+task<result<std::size_t>> server::disconnect_user(std::string_view name, close_code code,
+                                                  std::string_view reason) {
+  return disconnect_everywhere(core_, std::string(name), code, std::string(reason));
 }
 
 std::size_t server::size() const noexcept { return core_->open_sessions(); }

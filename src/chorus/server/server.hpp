@@ -105,7 +105,8 @@ struct server_options {
   // Sessions of one address, the /64 network of an IPv6 one, over all shards; beyond it 429, or
   // what on_limit says. 0 for no limit. Peers on unix sockets are not counted.
   std::size_t max_connections_per_address = 0;
-  // Sessions of one user, as the authorisation hook names it. 0 for no limit.
+  // Sessions of one user, as the authorisation hook names it; with a broker over all its servers, but
+  // each counts alone while it does not answer. 0 for no limit.
   std::size_t max_connections_per_user = 0;
   over_user_limit on_user_limit = over_user_limit::refuse_new;
   // Whose X-Forwarded-For is believed: "10.0.0.0/8", "2001:db8::7", "unix:" for peers on unix sockets.
@@ -250,12 +251,28 @@ public:
   // that the authorisation hook gave this name. It vanishes with the last of them.
   chorus::room user(std::string_view name);
   // Publishes to them; returns how many are known, 0 when the user is not connected. Never waits;
-  // `co_await srv.user(name).broadcast(m)` tells what became of each copy.
+  // `co_await srv.user(name).broadcast(m)` tells what became of each copy. With a broker it goes to
+  // those on other servers, too, which are not counted: unless it has an `only` or an `except_user`.
   std::size_t send_to_user(std::string_view name, message m, publish_options options = {});
   // The open session of this id; an empty handle when there is none.
   session find(session_id id) const;
   // `send` on that session; fails with not_open when there is none.
   task<result<>> send_to(session_id id, message m, send_options options = {});
+  // The name of this server among those that share its broker, drawn at random; empty without one.
+  std::string node() const;
+  // What names a session of this server on all of them: "node:id", or "id" without a broker.
+  std::string id_of(const session &s) const;
+  // `send` on a session of whatever server, by what `id_of` gave there. Fails with not_open when there
+  // is no such server or session, with what `send` there or the broker says, with timed_out when the
+  // other server has not answered after ten seconds: then nobody knows, with bad_option for a text of
+  // another form. Cancelling stops waiting; the message may be sent.
+  task<result<>> send_to(std::string_view id, message m, send_options options = {});
+  // Closes every connection of a user. Completes with how many this server knew, when the broker, if
+  // there is one, has taken the word for the others; fails with what it says, those here being closed
+  // all the same, and with bad_option for a code that can't be sent. Cancelling stops waiting.
+  task<result<std::size_t>> disconnect_user(std::string_view name,
+                                            close_code code = close_code::policy_violation,
+                                            std::string_view reason = {});
   server_stats stats() const;
 
   const std::shared_ptr<detail::server_core> &core() const noexcept { return core_; }

@@ -82,6 +82,8 @@ bool connection_permit::take_user(const std::string &user, session &ousted) {
 }
 
 bool connection_permit::open(const session &s) {
+  if (further_ && further_->claim && !further_->claim->open(s))
+    return false;
   return !further_ || !further_->user || setup_->users.open(*further_->user, s);
 }
 

@@ -88,6 +88,18 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
   setup_->rooms->set_on_join(setup_->options.join_hook);
   for (const auto &s : runtime_->shards)
     shards_.push_back(server_shard::make(s, setup_));
+  if (const auto &node = setup_->rooms->node()) {
+    std::vector<std::weak_ptr<server_shard>> all(shards_.begin(), shards_.end());
+    auto find = [all = std::move(all)](session_id id) {
+      for (const auto &one : all)
+        if (const auto s = one.lock())
+          if (auto found = s->find(id))
+            return found;
+      return session();
+    };
+    calls_ = std::make_shared<remote_calls>(node, setup_->rooms, std::move(find));
+    calls_->listen();
+  }
 }
 
 const std::string &server_core::address() const noexcept {
@@ -128,6 +140,8 @@ server_stats server_core::counters() const {
 void server_core::add_shared(server_stats &sum) const {
   sum.handshakes = setup_->handshakes.size();
   sum.resume = setup_->rooms->resume()->counters.values();
+  if (setup_->rooms->node())
+    sum.users_ousted += setup_->rooms->claims().ousted();
   sum.rate_dropped = setup_->rates->dropped.load(std::memory_order_relaxed);
   sum.rate_closed = setup_->rates->closed.load(std::memory_order_relaxed);
   if (setup_->budget) {
@@ -222,7 +236,10 @@ task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
   }
 
   auto doors = open_doors(self);
-  co_return co_await std::move(doors);
+  auto opened = co_await std::move(doors);
+  if (opened.has_value() && self->calls_)
+    self->calls_->node()->begin();
+  co_return opened;
 }
 
 void server_core::close_listeners() noexcept {

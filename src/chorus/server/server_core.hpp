@@ -3,6 +3,7 @@
 // they start and stop. The first shard conducts: what is marked belongs to its thread.
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/server/remote_calls.hpp>
 #include <chorus/server/server_shard.hpp>
 #include <chorus/transport/waiter.hpp>
 
@@ -35,6 +36,8 @@ public:
   counters() const; // the same without the sums over sessions, which take a look at each
   std::vector<session> sessions() const;
   session find(session_id id) const;
+  // Null without a broker.
+  const std::shared_ptr<remote_calls> &calls() const noexcept { return calls_; }
   std::vector<open_connection> connections() const;
   std::size_t open_sessions() const noexcept;
   const std::vector<std::shared_ptr<server_shard>> &shards() const noexcept { return shards_; }
@@ -82,6 +85,7 @@ private:
   std::shared_ptr<runtime_core> runtime_;
   std::shared_ptr<server_setup> setup_;
   std::vector<std::shared_ptr<server_shard>> shards_; // constant; one for each of the runtime's
+  std::shared_ptr<remote_calls> calls_;
   std::atomic<phase> phase_{phase::idle};
   std::vector<std::string> addresses_; // written before `running`
 

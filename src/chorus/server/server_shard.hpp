@@ -76,6 +76,7 @@ struct further_places {
   server_setup &setup;
   std::string address; // empty: none
   std::shared_ptr<user_table::place> user;
+  std::shared_ptr<user_claims::claim> claim; // among all servers; null: none
 };
 
 // One of max_connections, and of the limits per address and user.
@@ -97,6 +98,8 @@ public:
   // and no user always fit.
   bool take_address(std::string_view address);
   bool take_user(const std::string &user, session &ousted);
+  // Then, with a broker: the place among all servers. Null claims hold nothing.
+  void hold(std::shared_ptr<user_claims::claim> claim) { further().claim = std::move(claim); }
   // The session is open; false when it had to make room for another of its user before it was.
   bool open(const session &s);
   void release() noexcept;

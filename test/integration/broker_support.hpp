@@ -1,0 +1,145 @@
+#pragma once
+// Servers of one process, each with a line of its own to an engine that they share: a line may be deaf,
+// fail in what it is told to, or be cut, as when a machine dies.
+
+#include "integration/resume_support.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace broker_test {
+
+using namespace resume_test;
+
+class line final : public chorus::broker {
+public:
+  explicit line(std::shared_ptr<chorus::broker> engine) : inner_(std::move(engine)) {}
+
+  std::atomic<bool> cut{false};  // nothing goes out, and nothing is answered
+  std::atomic<bool> deaf{false}; // what others publish does not come in
+  std::atomic<bool> fails_publish{false}, fails_subscribe{false}, fails_history{false},
+      fails_enter{false}, fails_members{false};
+  std::atomic<int> refused{0};
+
+  // The engine comes back as another one, with nothing in it, and says so.
+  void replace(std::shared_ptr<chorus::broker> engine) {
+    std::vector<std::shared_ptr<ear>> all;
+    {
+      std::lock_guard lock(mutex_);
+      inner_ = engine;
+      all = ears_;
+    }
+    for (const auto &one : all)
+      engine->subscribe(one->room, one, [](const chorus::result<> &) {});
+    gap();
+  }
+  void gap() {
+    for (const auto &one : ears())
+      if (const auto to = one->to.lock())
+        to->on_gap();
+  }
+  bool listens(const std::string &room) {
+    const auto all = ears();
+    return std::any_of(all.begin(), all.end(), [&](const auto &e) { return e->room == room; });
+  }
+  std::size_t present(const std::string &room) {
+    std::size_t count = 0;
+    engine()->members(room, [&](const auto &r) { count = r->members.size(); });
+    return count;
+  }
+
+  void publish(chorus::broker_message m, published answer) override {
+    if (usable(fails_publish, answer))
+      engine()->publish(std::move(m), std::move(answer));
+  }
+  void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> to,
+                 done answer) override {
+    if (!usable(fails_subscribe, answer))
+      return;
+    auto e = std::make_shared<ear>(*this, room, std::move(to));
+    {
+      std::lock_guard lock(mutex_);
+      ears_.push_back(e);
+    }
+    engine()->subscribe(std::move(room), e, std::move(answer));
+  }
+  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
+    std::lock_guard lock(mutex_);
+    std::erase_if(ears_, [&](const auto &e) {
+      const auto to = e->to.lock();
+      return e->room == room && (!to || to.get() == who);
+    });
+  }
+  void history(std::string room, chorus::broker_position since, page_read answer) override {
+    if (usable(fails_history, answer))
+      engine()->history(std::move(room), std::move(since), std::move(answer));
+  }
+  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
+    if (usable(fails_enter, answer))
+      engine()->enter(std::move(room), std::move(who), most, std::move(answer));
+  }
+  void leave(std::string room, std::string node, std::string id, done answer) override {
+    if (usable(never_, answer))
+      engine()->leave(std::move(room), std::move(node), std::move(id), std::move(answer));
+  }
+  void members(std::string room, members_read answer) override {
+    if (usable(fails_members, answer))
+      engine()->members(std::move(room), std::move(answer));
+  }
+  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
+    if (usable(never_, answer))
+      engine()->renew(std::move(node), alive, std::move(answer));
+  }
+
+private:
+  struct ear final : chorus::broker_listener {
+    ear(line &l, std::string r, std::weak_ptr<chorus::broker_listener> t)
+        : of(l), room(std::move(r)), to(std::move(t)) {}
+    void on_message(const chorus::broker_message &m) noexcept override {
+      if (const auto held = to.lock(); held && !of.deaf)
+        held->on_message(m);
+    }
+    void on_presence(const chorus::broker_change &c) noexcept override {
+      if (const auto held = to.lock(); held && !of.deaf)
+        held->on_presence(c);
+    }
+    void on_gap() noexcept override {}
+    line &of;
+    const std::string room;
+    const std::weak_ptr<chorus::broker_listener> to;
+  };
+  template <class Answer> bool usable(const std::atomic<bool> &fails, const Answer &answer) {
+    if (cut)
+      return false;
+    if (!fails)
+      return true;
+    answer(chorus::failure(chorus::error::lost, chorus::stage::none, "the engine is away"));
+    ++refused;
+    return false;
+  }
+  std::shared_ptr<chorus::broker> engine() {
+    std::lock_guard lock(mutex_);
+    return inner_;
+  }
+  std::vector<std::shared_ptr<ear>> ears() {
+    std::lock_guard lock(mutex_);
+    return ears_;
+  }
+
+  const std::atomic<bool> never_{false};
+  std::mutex mutex_;
+  std::shared_ptr<chorus::broker> inner_;
+  std::vector<std::shared_ptr<ear>> ears_;
+};
+
+// What a server of `engine` is to be like.
+struct one_of {
+  std::shared_ptr<line> engine;
+  explicit one_of(const std::shared_ptr<chorus::broker> &shared)
+      : engine(std::make_shared<line>(shared)) {}
+};
+
+} // namespace broker_test
