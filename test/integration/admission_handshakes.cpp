@@ -98,6 +98,33 @@ BOOST_AUTO_TEST_CASE(who_is_being_served_is_not_evicted) {
 }
 
 // Of several kinds, 500 at a time from one address; the others notice nothing, and all are ended.
+BOOST_AUTO_TEST_CASE(who_does_not_take_its_answer_makes_room) {
+  running loop;
+  chorus::server_options options;
+  options.max_handshakes = 4;
+  options.handshake_timeout = 1h;
+  options.send_timeout = 1h;
+  chorus::server server(loop.rt(), options);
+  server.route("/where", where);
+  server.get("/large", [](chorus::request) -> chorus::task<chorus::response> {
+    co_return chorus::response(std::string(std::size_t{16} << 20, 'x'));
+  });
+  BOOST_REQUIRE(loop.wait(server.start()));
+  std::vector<wire> stalled;
+  for (int i = 0; i < 4; ++i) {
+    stalled.push_back(wire_from("127.0.0.2", server.port()));
+    stalled.back().send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+  }
+  BOOST_REQUIRE(comes_true([&] { return server.stats().handshakes == 4; }));
+  // As soon as the sockets are full.
+  BOOST_TEST(comes_true([&] {
+    auto other = wire_from("127.0.0.3", server.port());
+    return upgraded(ask(other, "/where"));
+  }));
+  BOOST_TEST(comes_true([&] { return server.stats().handshakes_evicted >= 1; }));
+  loop.wait(server.stop(10ms));
+}
+
 // Else a peer that times its requests well would hold a place that nobody counts.
 BOOST_AUTO_TEST_CASE(who_goes_on_after_all_is_counted_again) {
   using chorus::detail::http_visit;

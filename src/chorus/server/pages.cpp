@@ -218,14 +218,36 @@ task<bool> page_visit::send_response(response page, std::string text, bool head_
   co_return sent;
 }
 
+// A peer that does not read must not hold its place for as long as it likes.
+task<bool> page_visit::send_piece(std::string_view text, time_point deadline) {
+  while (!text.empty()) {
+    const iovec piece{const_cast<char *>(text.data()), text.size()};
+    const auto put = carrier_.write_some({&piece, 1});
+    if (put.status == io_status::failed)
+      co_return false;
+    if (put.status == io_status::ok) {
+      text.remove_prefix(put.bytes);
+      continue;
+    }
+    struct meanwhile {
+      http_visit &visit;
+      phase before = visit.at.exchange(phase::stalled);
+      ~meanwhile() { visit.at = before; }
+    } waiting{visit_};
+    const bool ready = co_await transport::wait_ready(carrier_, transport::ready_write, deadline);
+    if (!ready)
+      co_return false;
+  }
+  co_return true;
+}
+
 // The text must stay valid.
 task<bool> page_visit::send(std::string_view text) {
   while (!text.empty()) {
     const auto piece = text.substr(0, body_source::piece);
     text.remove_prefix(piece.size());
     const auto deadline = owner_.home().now() + setup_.options.send_timeout;
-    const auto sent =
-        co_await transport::write_all(carrier_, piece, deadline, error::write_timeout);
+    const bool sent = co_await send_piece(piece, deadline);
     if (!sent)
       co_return false;
   }

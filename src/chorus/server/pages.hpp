@@ -42,6 +42,7 @@ private:
   task<bool> send_response(response page, std::string text, bool head_only);
   void failed(const chorus::detail::route &target, const std::string &why);
   task<bool> send(std::string_view text);
+  task<bool> send_piece(std::string_view text, time_point deadline);
 
   server_shard &owner_;
   server_setup &setup_;

@@ -65,9 +65,9 @@ struct server_options {
   // once.
   std::function<void(std::string_view what, const chorus::session *)> on_error{};
   // Connections at a time that are no sessions: in their TLS or HTTP handshake, or asking for pages.
-  // For one more another goes that says nothing: the oldest of the address that has the most, if that
-  // has more than the newcomer's, or the oldest of all that is older than an eighth of
-  // handshake_timeout. When there is none, it is answered 503, or closed under TLS. 0 for no limit.
+  // For one more another goes that says nothing, or does not take its answer: the oldest of the address
+  // that has the most, if that has more than the newcomer's, or the oldest of all that is older than an
+  // eighth of handshake_timeout. When there is none, it is answered 503, or closed under TLS. 0 for no limit.
   std::size_t max_handshakes = 1024;
   // Further addresses, each like `listen`; when one can't be listened on, `start` fails and none is.
   // An inherited descriptor is named "fd:3" (inherited_sockets() knows their numbers): it must be a

@@ -287,7 +287,8 @@ void server_shard::begin_stop(std::function<void()> idle) {
   const auto all = sessions_now();
   for (const auto &v : visits_now()) {
     v->interrupted = true;
-    if (v->at != http_visit::phase::working) // which ends with the answer
+    const auto at = v->at.load();
+    if (at != http_visit::phase::working && at != http_visit::phase::stalled) // end with the answer
       v->cancel.emit(asio::cancellation_type::terminal);
   }
   for (const auto &live : all)

@@ -124,6 +124,7 @@ struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
     asking,   // its authorisation hook runs
     between,  // after an answer
     working,  // a page is being made or an answer is being written
+    stalled,  // the peer does not take its answer
   };
   http_visit() noexcept = default;
   ~http_visit();
@@ -133,7 +134,8 @@ struct http_visit : list_hook, std::enable_shared_from_this<http_visit> {
   // It is the peer's turn. Any thread.
   bool waits() const noexcept {
     const auto now = at.load(std::memory_order_relaxed);
-    return now == phase::securing || now == phase::reading || now == phase::between;
+    return now == phase::securing || now == phase::reading || now == phase::between ||
+           now == phase::stalled;
   }
   // Another one needs the place. On its shard.
   void evict() noexcept;
