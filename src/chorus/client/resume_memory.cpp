@@ -99,6 +99,8 @@ void resume_envelope::add(event e) {
 
 resume_envelope::verdict resume_envelope::on_msg(const protocol::resume_header &h,
                                                  std::size_t payload) {
+  if (ignored_)
+    return verdict::payload;
   message_place place;
   if (h.room && h.epoch.empty()) {
     place.room = std::make_shared<const std::string>(*h.room);
@@ -123,6 +125,8 @@ resume_envelope::verdict resume_envelope::on_msg(const protocol::resume_header &
 }
 
 void resume_envelope::on_joined(const protocol::resume_header &h) {
+  if (ignored_)
+    return; // the next connection asks again
   const auto *known = memory_->find(*h.room);
   // The hello had no room for this position. Nothing is amiss when all that follows it follows.
   const bool unnamed = known && !h.recovered;

@@ -77,6 +77,7 @@ public:
 
   void opened(session_core &core) override;
   void closed() noexcept override;
+  void ignored() noexcept override { ignored_ = true; }
   verdict unwrap(std::span<const std::byte> received, std::size_t &head) override;
   std::string_view complaint() const noexcept override { return complaint_; }
   message wrap(const message &m) override { return with_head(protocol::plain_msg_header, m); }
@@ -112,6 +113,7 @@ private:
   // Where the latest of them stand among all messages sent, to tell which were confirmed.
   std::deque<std::uint64_t> own_at_;
   std::uint64_t own_settled_ = 0; // of older ones
+  bool ignored_ = false;          // what comes is received by nobody
 };
 
 // Null: a plain connection. Clients install no other envelope.

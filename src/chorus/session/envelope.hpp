@@ -37,6 +37,8 @@ public:
   virtual message wrap(const message &m) = 0;
   // The most that `unwrap` takes off a message, in bytes.
   virtual std::size_t max_head() const noexcept = 0;
+  // This side closes, and nobody takes what comes from here on: payloads are dropped.
+  virtual void ignored() noexcept {}
 };
 
 // `head` and then the payload of `m`, in one message of its kind.

@@ -357,6 +357,10 @@ void session_core::run_turn() noexcept {
     if (inbox_full()) {
       if (closing_) {
         // The peer's answer is behind what nobody may come for any more.
+        if (envelope_) { // which counts what it let through as received
+          move_to_inbox();
+          envelope_->ignored();
+        }
         ignoring_ = screened_ = true;
         continue;
       }

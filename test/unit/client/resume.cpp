@@ -242,6 +242,54 @@ task<> asked_to_wait(world &w, listener &at) {
 }
 BOOST_AUTO_TEST_CASE(the_server_says_when_to_come_back) { run(asked_to_wait); }
 
+// What is dropped while this side closes has not been received: the position stays before it.
+task<> dropped_while_closing(world &w, listener &at) {
+  auto options = resuming(at);
+  options.session.inbox_messages = 4;
+  options.session.close_timeout = 1h;
+  client c(w.rt, options);
+  constexpr int count = 40;
+  std::string burst = joined(R"(,"epoch":"e1","offset":0)");
+  for (int i = 1; i <= count; ++i)
+    burst += published(i);
+  auto p = co_await accept_resume(at, burst);
+  co_await read_header(p);
+  while (c.stats().messages_received < 4)
+    co_await turns();
+  auto first = c.current();
+  while (first.stats().messages_received < 8) // the session's own inbox fills, too
+    co_await turns();
+  first.start_close(chorus::close_code::going_away, "");
+  co_await until_close(p);
+  const auto bye = peer::encode(8, std::string("\x03\xe9", 2));
+  co_await p.write(bye);
+  std::vector<std::string> got;
+  const auto take = [&]() -> task<> {
+    const auto m = co_await c.receive();
+    BOOST_REQUIRE(m.has_value());
+    got.emplace_back(m->text());
+  };
+  p.close();
+  while (first.state() != chorus::session_state::closed)
+    co_await turns();
+  for (int i = 0; i < 8; ++i) // a full inbox holds the client back
+    co_await take();
+  auto q = co_await accept_resume(at);
+  const auto again = co_await read_header(q);
+  const auto from = again.at("rooms").at("lobby").at("offset").as_int64();
+  BOOST_REQUIRE(from < count);
+  std::string rest =
+      joined(R"(,"epoch":"e1","recovered":true,"missed":1,"offset":)" + std::to_string(from));
+  for (auto i = static_cast<int>(from) + 1; i <= count; ++i)
+    rest += published(i);
+  co_await q.write(rest);
+  while (got.size() != count)
+    co_await take();
+  for (int i = 0; i < count; ++i)
+    BOOST_TEST(got[static_cast<std::size_t>(i)] == std::to_string(i + 1));
+}
+BOOST_AUTO_TEST_CASE(what_a_close_drops_comes_again) { run(dropped_while_closing); }
+
 // Of a room whose position had no place in the hello nothing is said by the server.
 task<> without_a_name(world &w, listener &at) {
   event_log log(w.rt.executor());
