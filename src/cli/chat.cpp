@@ -4,6 +4,7 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
@@ -62,111 +63,98 @@ std::string fresh_id() {
 }
 
 constexpr std::string_view room_prefix = "chat/";
-// A notice is no part of the history: only what may not grow old is kept there.
-constexpr std::chrono::seconds notice_life(30);
+// What may grow old is no part of the history.
 constexpr std::chrono::seconds typing_life(3);
 
 } // namespace
 
 namespace detail {
 
-// What the chat knows of one room besides its connections and its history: who is there.
-class chat_room {
-public:
-  chat_room(std::string_view name, chorus::room live, const chat_options &options)
-      : name_(name), live_(std::move(live)), options_(options) {}
-
-  const std::string &name() const noexcept { return name_; }
-  chorus::room live() const noexcept { return live_; }
-
-  // True for the first connection of this user. The name of the latest connection counts.
-  bool add(const person &who) {
-    const std::lock_guard lock(guard_);
-    auto &at = users_[who.id];
-    at.name = who.name;
-    return ++at.connections == 1;
-  }
-  // True for the last connection.
-  bool remove(const person &who) {
-    const std::lock_guard lock(guard_);
-    const auto at = users_.find(who.id);
-    if (at == users_.end() || --at->second.connections > 0)
-      return false;
-    users_.erase(at);
-    return true;
-  }
-  std::size_t users() const {
-    const std::lock_guard lock(guard_);
-    return users_.size();
-  }
-  json::object welcome() const {
-    auto o = envelope("system");
-    const auto others = users() - 1;
-    o["message"] = "Welcome to " + name_ +
-                   (others == 0   ? ". Nobody else is here yet."
-                    : others == 1 ? ". One other person is here."
-                                  : ". " + std::to_string(others) + " others are here.");
-    return o;
-  }
-  json::object joined(const person &who) const {
-    auto o = about("joined", who);
-    o["room"] = name_;
-    const std::lock_guard lock(guard_);
-    json::array all;
-    for (const auto &[id, at] : users_) {
-      if (all.size() == options_.users_listed)
-        break;
-      all.push_back({{"user_id", id}, {"username", at.name}});
-    }
-    o["users"] = std::move(all);
-    o["users_count"] = users_.size();
-    return o;
-  }
-
+struct chat_room {
+  const std::string name;
+  const chorus::room live;
   // Of the owner's table, under its lock.
   std::size_t visits = 0;
-
-private:
-  struct presence {
-    std::string name;
-    std::size_t connections = 0;
-  };
-
-  const std::string name_;
-  const chorus::room live_;
-  const chat_options options_;
-  mutable std::mutex guard_;
-  std::map<std::string, presence, std::less<>> users_;
 };
 
 } // namespace detail
 
-// One connection's stay. Whatever ends it, the others are told once and the table is right.
+namespace {
+
+// --- presence, as the rooms keep it; the member data is {"username":"…"}
+
+person person_of(const chorus::presence_entry &e) {
+  person who{e.user, {}};
+  boost::json::error_code ec;
+  const auto data = json::parse(e.data, ec);
+  if (const auto *o = data.if_object(); !ec && o)
+    if (const auto *name = o->if_contains("username"); name && name->is_string())
+      who.name = name->get_string();
+  return who;
+}
+
+message joined_text(const chorus::presence_event &event, std::size_t most) {
+  auto o = about("joined", person_of(event.who));
+  o["room"] = event.room.substr(room_prefix.size());
+  std::vector<const chorus::presence_entry *> listed;
+  for (const auto &e : event.everybody)
+    listed.push_back(&e);
+  const auto by_id = [](const auto *x, const auto *y) { return x->user < y->user; };
+  const auto count = std::min(most, listed.size());
+  const auto middle = listed.begin() + static_cast<std::ptrdiff_t>(count);
+  std::partial_sort(listed.begin(), middle, listed.end(), by_id);
+  // Of a crowd the newcomer is shown in any case.
+  if (count != 0 && listed[count - 1]->user < event.who.user)
+    listed[count - 1] = &event.who;
+  json::array users;
+  for (auto at = listed.begin(); at != middle; ++at) {
+    const auto who = person_of(**at);
+    users.push_back({{"user_id", who.id}, {"username", who.name}});
+  }
+  o["users"] = std::move(users);
+  o["users_count"] = event.everybody.size();
+  return packed(o);
+}
+
+message presence_message(const chorus::presence_event &event, std::size_t users_listed) {
+  using chorus::presence_change;
+  switch (event.what) {
+  case presence_change::list:
+    return joined_text(event, users_listed);
+  case presence_change::left:
+    return packed(about("user_left", person_of(event.who)));
+  case presence_change::changed: // another name
+  case presence_change::joined:
+    break;
+  }
+  return packed(about("user_joined", person_of(event.who)));
+}
+
+message welcome(std::string_view room, std::size_t others) {
+  auto o = envelope("system");
+  o["code"] = "welcome";
+  o["message"] = "Welcome to " + std::string(room) +
+                 (others == 0   ? ". Nobody else is here yet."
+                  : others == 1 ? ". One other person is here."
+                                : ". " + std::to_string(others) + " others are here.");
+  return packed(o);
+}
+
+} // namespace
+
+// One connection's stay.
 class chat_visit {
 public:
-  chat_visit(chat &owner, std::shared_ptr<detail::chat_room> room) noexcept
-      : owner_(owner), room_(std::move(room)) {}
+  chat_visit(chat &owner, std::shared_ptr<detail::chat_room> room, person who) noexcept
+      : owner_(owner), room_(std::move(room)), who_(std::move(who)) {}
   chat_visit(const chat_visit &) = delete;
   chat_visit &operator=(const chat_visit &) = delete;
   ~chat_visit() {
-    try {
-      seat_.leave();
-      if (here_ && room_->remove(who_))
-        room_->live().publish(packed(about("user_left", who_)), {.time_to_live = notice_life});
-    } catch (...) {
-      // Out of memory: the others will see who is there when they join again.
-    }
+    seat_.leave();
     owner_.left(room_);
   }
 
   void take(chorus::seat seat) noexcept { seat_ = std::move(seat); }
-  void arrive(person who, chorus::session_id self) {
-    who_ = std::move(who);
-    here_ = true;
-    if (room_->add(who_))
-      seat_.publish(packed(about("user_joined", who_)),
-                    {.except = self, .time_to_live = notice_life});
-  }
   // Takes one message of the peer and returns the answer for it alone, if there is one.
   json::object hear(const message &m, const chat_options &options, chorus::session_id self);
 
@@ -176,8 +164,7 @@ private:
   chat &owner_;
   std::shared_ptr<detail::chat_room> room_;
   chorus::seat seat_;
-  person who_;
-  bool here_ = false;
+  const person who_;
 };
 
 namespace {
@@ -243,7 +230,7 @@ json::object chat_visit::say(const json::object &o, const chat_options &options)
     return error_of("too_long",
                     "A `ref` has at most " + std::to_string(options.max_ref) + " bytes.");
   auto out = about("message", who_);
-  out["room"] = room_->name();
+  out["room"] = room_->name;
   out["message"] = text;
   if (!ref.empty())
     out["ref"] = ref;
@@ -261,6 +248,11 @@ chorus::room_options chat::options_of_room(std::string_view name, const chat_opt
     made.history_messages = options.history_messages;
     made.history_bytes = std::size_t{512} << 10;
     made.history_linger = std::chrono::minutes(30);
+    made.presence = true;
+    made.presence_grace = options.presence_grace;
+    made.presence_message = [most = options.users_listed](const chorus::presence_event &event) {
+      return presence_message(event, most);
+    };
   }
   return made;
 }
@@ -269,34 +261,47 @@ std::shared_ptr<detail::chat_room> chat::enter(const std::string &name) {
   const std::lock_guard lock(guard_);
   auto &at = rooms_[name];
   if (!at)
-    at = std::make_shared<detail::chat_room>(name, server_.room(std::string(room_prefix) + name),
-                                             options_);
+    at = std::make_shared<detail::chat_room>(
+        detail::chat_room{name, server_.room(std::string(room_prefix) + name)});
   ++at->visits;
   return at;
 }
 
-void chat::left(const std::shared_ptr<detail::chat_room> &room) {
+void chat::left(const std::shared_ptr<detail::chat_room> &room) noexcept {
   const std::lock_guard lock(guard_);
   if (--room->visits == 0)
-    rooms_.erase(room->name());
+    rooms_.erase(room->name);
 }
 
-std::vector<chat_room_summary> chat::rooms(std::size_t limit) const {
+task<std::vector<chat_room_summary>> chat::rooms(std::size_t limit) const {
+  const auto fullest_first = [](const auto &a, const auto &b) {
+    return a.users != b.users ? a.users > b.users : a.name < b.name;
+  };
   std::vector<chat_room_summary> all;
   {
     const std::lock_guard lock(guard_);
     for (const auto &[name, room] : rooms_)
-      all.push_back({name, room->users(), room->live().stats()});
+      all.push_back({name, room->live.size()});
   }
+  // Chosen by connections, which cost nothing to know; users are asked for.
   const auto middle = all.begin() + static_cast<std::ptrdiff_t>(std::min(limit, all.size()));
-  std::partial_sort(all.begin(), middle, all.end(), [](const auto &a, const auto &b) {
-    return a.users != b.users ? a.users > b.users : a.name < b.name;
-  });
+  std::partial_sort(all.begin(), middle, all.end(), fullest_first);
   all.erase(middle, all.end());
-  return all;
+  for (auto &one : all) {
+    const auto live = server_.room(std::string(room_prefix) + one.name);
+    const auto present = co_await live.presence();
+    one.users = present.size();
+    one.stats = live.stats();
+  }
+  std::sort(all.begin(), all.end(), fullest_first);
+  co_return all;
 }
 
 namespace {
+
+bool is_user_id(std::string_view id, std::size_t most) noexcept {
+  return !id.empty() && id.size() <= most && is_word(id, "._-@:");
+}
 
 // Why this visitor can't be let in; empty when nothing speaks against it.
 std::string complaint(std::string_view room, std::string_view id, std::string_view name,
@@ -304,7 +309,7 @@ std::string complaint(std::string_view room, std::string_view id, std::string_vi
   if (room.empty() || room.size() > options.max_room || !is_word(room, "._-"))
     return "A room's name is 1 to " + std::to_string(options.max_room) +
            " letters, digits, '.', '_' and '-'.";
-  if (id.empty() || id.size() > options.max_user_id || !is_word(id, "._-@:"))
+  if (!is_user_id(id, options.max_user_id))
     return "The query needs a user_id of 1 to " + std::to_string(options.max_user_id) +
            " letters, digits, '.', '_', '-', '@' and ':'.";
   const auto length = characters(name);
@@ -315,6 +320,13 @@ std::string complaint(std::string_view room, std::string_view id, std::string_vi
 }
 
 } // namespace
+
+task<chorus::admission> chat::name_user(chorus::request r) {
+  const auto id = r.query_param("user_id");
+  // What is none gets to hear so from `serve`.
+  const bool usable = is_user_id(id, chat_options{}.max_user_id);
+  co_return chorus::admission::accept(usable ? std::string(id) : std::string());
+}
 
 task<> chat::serve(chorus::session s, chorus::request r) {
   const std::string room_name(r.param("room"));
@@ -328,17 +340,21 @@ task<> chat::serve(chorus::session s, chorus::request r) {
   }
 
   const auto room = enter(room_name);
-  chat_visit visit(*this, room);
+  const auto data = json::serialize(json::object{{"username", who.name}});
+  chat_visit visit(*this, room, who);
   // Who comes back under the resume protocol gets what it missed instead.
-  auto seat = co_await room->live().join(s, {.history = options_.history_messages});
+  auto live = room->live;
+  auto seat =
+      co_await live.join(s, {.history = options_.history_messages, .user = who.id, .data = data});
   if (!seat)
     co_return;
   visit.take(std::move(*seat));
-  visit.arrive(who, s.id());
-  auto welcome = packed(room->welcome());
-  co_await s.send(std::move(welcome));
-  auto joined = packed(room->joined(who));
-  co_await s.send(std::move(joined));
+  // The answer comes behind the list, which is the newcomer's `joined`.
+  const auto present = co_await live.presence();
+  const auto others = std::count_if(present.begin(), present.end(),
+                                    [&](const auto &e) { return e.user != who.id; });
+  auto greeting = welcome(room_name, static_cast<std::size_t>(others));
+  co_await s.send(std::move(greeting));
   while (auto m = co_await s.receive()) {
     const auto answer = visit.hear(*m, options_, s.id());
     if (answer.empty())

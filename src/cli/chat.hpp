@@ -15,6 +15,7 @@
 #include <chorus/chorus.hpp>
 #include <chorus/json.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -35,16 +36,18 @@ struct chat_options {
   std::size_t max_ref = 64;           // bytes of a sender's own reference to a message
   std::size_t history_messages = 100; // of a room, sent to who comes later
   std::size_t users_listed = 500;     // of a room, in `joined`
+  // Who comes back within this time has not left. Zero: leaving is told at once.
+  std::chrono::milliseconds presence_grace{5'000};
 };
 
 struct chat_room_summary {
   std::string name;
-  std::size_t users = 0;
+  std::size_t users = 0; // with those who are expected back
   chorus::room_stats stats{};
 };
 
 namespace detail {
-class chat_room;
+struct chat_room;
 }
 
 class chat {
@@ -55,10 +58,14 @@ public:
   chat(const chat &) = delete;
   chat &operator=(const chat &) = delete;
 
-  // For server_options::rooms: the chat's rooms, whose names begin with "chat/", keep a history; what
-  // any other room is to be like is up to the caller.
+  // For server_options::rooms: the chat's rooms, whose names begin with "chat/", keep a history and
+  // presence; what any other room is to be like is up to the caller.
   static chorus::room_options options_of_room(std::string_view name,
                                               const chat_options &options = {});
+
+  // For the route's authorize hook: the session's user is the `user_id` of the query, so that what is
+  // counted by user knows it. Refuses nobody.
+  static chorus::task<chorus::admission> name_user(chorus::request r);
 
   // One connection's whole talk; the room is the route's parameter `room`, who it is the query's
   // `user_id` and `username`. Completes when the peer has gone. A peer that can't be let in is told
@@ -66,12 +73,13 @@ public:
   // refused upgrade. This object must live as long as the coroutine runs.
   chorus::task<> serve(chorus::session s, chorus::request r);
 
-  // Rooms with users, by name; at most `limit`, those with the most users first.
-  std::vector<chat_room_summary> rooms(std::size_t limit = 100) const;
+  // Rooms with connections, at most `limit`, those with the most users first. Never fails; this object
+  // must live until it completes.
+  chorus::task<std::vector<chat_room_summary>> rooms(std::size_t limit = 100) const;
 
 private:
   std::shared_ptr<detail::chat_room> enter(const std::string &name);
-  void left(const std::shared_ptr<detail::chat_room> &room);
+  void left(const std::shared_ptr<detail::chat_room> &room) noexcept;
   friend class chat_visit;
 
   chorus::server &server_;

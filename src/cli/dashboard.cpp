@@ -114,7 +114,8 @@ private:
     out["open_sessions"] = {{"bytes_received", bytes_in}, {"bytes_sent", bytes_out}};
     out["round_trip_ms"] = percentiles(trips);
     json::array rooms;
-    for (const auto &room : chat_->rooms(rooms_listed))
+    const auto fullest = co_await chat_->rooms(rooms_listed);
+    for (const auto &room : fullest)
       rooms.push_back({{"name", room.name},
                        {"users", room.users},
                        {"members", room.stats.members},

@@ -1,5 +1,6 @@
 #include "serve.hpp"
 
+#include "chat.hpp"
 #include "serve_life.hpp"
 #include "serve_observe.hpp"
 #include "values.hpp"
@@ -57,6 +58,8 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   add_overflow(*sub, "--overflow", s.session.on_overflow,
                "When a peer's queue is full: close, drop_oldest, drop_newest, latest, wait");
   add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of each peer's outgoing queue");
+  add_duration(*sub, "--presence-grace", s.presence_grace,
+               "Who comes back to the chat within this time has not left; 0: tell at once");
   add_switch(*sub, "--compression", s.session.compression.enabled, "permessage-deflate");
   add_log_options(*sub, s.log);
   add_observe_options(*sub, s.metrics_token);
@@ -82,7 +85,8 @@ status run_serve(const serve_settings &given) {
   options.tls.ask_client_certificate = !settings.tls_client_ca.empty();
   options.session = settings.session;
   options.max_connections = settings.max_connections;
-  options.rooms = web_room_options;
+  const chat_options talk{.presence_grace = settings.presence_grace};
+  options.rooms = [talk](std::string_view name) { return chat::options_of_room(name, talk); };
   options.log = library_log();
   status outcome = status::ok;
   std::optional<chorus::inheritance> heritage;
@@ -93,7 +97,7 @@ status run_serve(const serve_settings &given) {
   srv.route("/broadcast", [&srv](chorus::session s, chorus::request) {
     return broadcast(srv.room("broadcast"), std::move(s));
   });
-  add_web_routes(srv);
+  add_web_routes(srv, talk);
   mount_observe(srv, settings.metrics_token);
 
   rt.run(live(settings, srv, std::move(heritage), outcome));

@@ -30,6 +30,7 @@ struct serve_settings {
   std::chrono::milliseconds retry_after{1'000};
   std::string handover;
   std::string metrics_token;
+  std::chrono::milliseconds presence_grace{5'000};
 };
 
 CLI::App *add_serve(CLI::App &app, serve_settings &settings);

@@ -14,7 +14,8 @@ namespace {
 
 chorus::task<chorus::response> list_rooms(std::shared_ptr<chat> rooms) {
   boost::json::array all;
-  for (const auto &room : rooms->rooms())
+  const auto fullest = co_await rooms->rooms();
+  for (const auto &room : fullest)
     all.push_back({{"name", room.name}, {"users", room.users}});
   const boost::json::object body{{"rooms", std::move(all)}};
   chorus::response out(boost::json::serialize(body), "application/json");
@@ -25,13 +26,12 @@ chorus::task<chorus::response> list_rooms(std::shared_ptr<chat> rooms) {
 
 } // namespace
 
-chorus::room_options web_room_options(std::string_view name) { return chat::options_of_room(name); }
-
-void add_web_routes(chorus::server &srv) {
-  const auto rooms = std::make_shared<chat>(srv);
-  srv.route("/ws/chat/{room}", [rooms](chorus::session s, chorus::request r) {
+void add_web_routes(chorus::server &srv, const chat_options &options) {
+  const auto rooms = std::make_shared<chat>(srv, options);
+  const auto talk = [rooms](chorus::session s, chorus::request r) {
     return rooms->serve(std::move(s), std::move(r));
-  });
+  };
+  srv.route("/ws/chat/{room}", talk, {.authorize = chat::name_user});
   srv.get("/chat/rooms.json", [rooms](chorus::request) { return list_rooms(rooms); });
   serve_stats(srv, "/dashboard/stats.json", rooms);
 

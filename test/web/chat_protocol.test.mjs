@@ -6,7 +6,7 @@ import { Peer, Program, Queue, WebSocket, soon } from './lib.mjs';
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
 test('a newcomer is told who is there, the others who came', async (t) => {
-  const server = await Program.start(t, '--threads', 2);
+  const server = await Program.start(t, '--threads', 2, '--presence-grace', 0);
   const ada = await Peer.join(t, server, 'tea', 'a-1', 'Ada');
   assert.deepEqual(ada.joined.users, [{ user_id: 'a-1', username: 'Ada' }]);
   const bo = await Peer.join(t, server, 'tea', 'b-2', 'Bo \u{1F9C1} & <b>');
@@ -22,7 +22,7 @@ test('a newcomer is told who is there, the others who came', async (t) => {
 });
 
 test('a user with two connections comes and goes once', async (t) => {
-  const server = await Program.start(t);
+  const server = await Program.start(t, '--presence-grace', 0);
   const ada = await Peer.join(t, server, 'tea', 'ada');
   const one = await Peer.join(t, server, 'tea', 'bo');
   const two = await Peer.join(t, server, 'tea', 'bo');
@@ -34,6 +34,25 @@ test('a user with two connections comes and goes once', async (t) => {
   const seen = [];
   for (let i = 0; i < 3; i++) seen.push(await ada.heard.next());
   assert.deepEqual(seen.map((m) => `${m.type} ${m.user_id}`), ['user_joined bo', 'user_joined cy', 'user_left bo']);
+});
+
+test('who reconnects in time has neither left nor come', async (t) => {
+  const server = await Program.start(t, '--threads', 2, '--presence-grace', '1h');
+  const ada = await Peer.join(t, server, 'tea', 'ada', 'Ada');
+  for (let i = 0; i < 5; i++) {
+    const bo = await Peer.join(t, server, 'tea', 'bo', 'Bo');
+    assert.deepEqual(bo.joined.users.map((u) => u.user_id), ['ada', 'bo']);
+    bo.say({ type: 'message', message: `visit ${i}` });
+    await bo.next('message');
+    if (i % 2) bo.ws.terminate();
+    else await bo.leave();
+  }
+  const seen = [];
+  while (seen.at(-1) !== 'message visit 4') {
+    const m = await ada.heard.next();
+    seen.push(`${m.type} ${m.message ?? m.user_id}`);
+  }
+  assert.deepEqual(seen, ['user_joined bo', ...[0, 1, 2, 3, 4].map((i) => `message visit ${i}`)]);
 });
 
 test('the sender gets its own message, and not its own typing', async (t) => {
@@ -67,7 +86,7 @@ test('rooms are apart', async (t) => {
 });
 
 test('a newcomer gets the last hundred messages, in order', async (t) => {
-  const server = await Program.start(t);
+  const server = await Program.start(t, '--presence-grace', 0);
   const ada = await Peer.join(t, server, 'tea', 'ada');
   const ids = [];
   for (let i = 0; i < 130; i++) ada.say({ type: 'message', message: `number ${i}` });
@@ -81,10 +100,11 @@ test('a newcomer gets the last hundred messages, in order', async (t) => {
     const m = await bo.heard.next();
     assert.deepEqual([m.type, m.message, m.id], ['message', `number ${i}`, ids[i]]);
   }
+  assert.equal((await bo.heard.next()).type, 'joined');
   const welcome = await bo.heard.next();
   assert.deepEqual([welcome.type, welcome.message], ['system', 'Welcome to tea. Nobody else is here yet.']);
+  assert.equal(welcome.code, 'welcome');
   assert.match(welcome.timestamp, ISO);
-  assert.equal((await bo.heard.next()).type, 'joined');
 });
 
 test('ping is answered', async (t) => {
@@ -156,7 +176,7 @@ test('who can not be let in is told why and closed with 1008', async (t) => {
 });
 
 test('a reader that never reads costs only itself', async (t) => {
-  const server = await Program.start(t, '--queue-bytes', '64k');
+  const server = await Program.start(t, '--queue-bytes', '64k', '--presence-grace', 0);
   const deaf = await Peer.join(t, server, 'tea', 'deaf');
   deaf.ws.pause();
   const ada = await Peer.join(t, server, 'tea', 'ada');

@@ -105,6 +105,7 @@ export class Peer {
     const peer = new Peer(t, `${server.ws}/ws/chat/${room}?${query}`);
     await soon(peer.opened, 'an open connection');
     peer.joined = await peer.next('joined');
+    await peer.next('system'); // the welcome
     return peer;
   }
 

@@ -5,7 +5,7 @@ import { connected, enter, launch, said, say, shot, texts } from './browser.mjs'
 import { Peer, Program } from './lib.mjs';
 
 test('two pages chat; who reloads sees the history', async (t) => {
-  const server = await Program.start(t);
+  const server = await Program.start(t, '--presence-grace', '1h');
   const context = await launch(t);
   const ada = await enter(context, server, 'Ada Lovelace');
   const bo = await enter(context, server, 'Bo');
@@ -33,6 +33,25 @@ test('two pages chat; who reloads sees the history', async (t) => {
   await said(bo, 'Thanks \u{1F642}').waitFor();
   assert.deepEqual(await texts(bo), all);
   assert.equal(await bo.locator('.entry.own').count(), 2, 'the same user as before');
+
+  // A reload is no farewell: the others have seen nothing of it.
+  await say(bo, 'And here again');
+  await said(ada, 'And here again').waitFor();
+  assert.deepEqual(await ada.locator('.notice', { hasText: /^Bo / }).allTextContents(), ['Bo joined']);
+  assert.deepEqual(await ada.locator('#people li bdi').allTextContents(), ['Ada Lovelace', 'Bo']);
+  await shot(ada, 'reloaded');
+  context.fine();
+});
+
+test('who goes for good is missed', async (t) => {
+  const server = await Program.start(t, '--presence-grace', '300ms');
+  const context = await launch(t);
+  const ada = await enter(context, server, 'Ada');
+  const bo = await enter(context, server, 'Bo');
+  await ada.locator('.notice', { hasText: 'Bo joined' }).waitFor();
+  await bo.close();
+  await ada.locator('.notice', { hasText: 'Bo left' }).waitFor();
+  assert.deepEqual(await ada.locator('#people li bdi').allTextContents(), ['Ada']);
   context.fine();
 });
 

@@ -37,7 +37,7 @@ std::string_view to_string(presence_change) noexcept;
 struct presence_event {
   presence_change what = presence_change::list;
   std::string_view room{};
-  presence_entry who{};                        // of joined, left and changed
+  presence_entry who{};                        // of a list: the newcomer
   std::span<const presence_entry> everybody{}; // of list
   bool elsewhere = false; // it came about on another server, whose on_presence is told so, too
 };

@@ -153,8 +153,10 @@ void presence::joined(const std::shared_ptr<room_part> &where, session_id id,
     say(e);
   settle(e, fresh, false);
   const auto all = list();
-  auto m =
-      text_of({.what = presence_change::list, .room = room_.name(), .who = {}, .everybody = all});
+  auto m = text_of({.what = presence_change::list,
+                    .room = room_.name(),
+                    .who = sessions_.at(id)->shown,
+                    .everybody = all});
   where->home()->run(
       [where, id, version = version_, m = std::move(m)] { where->show_list(id, version, m); });
 }

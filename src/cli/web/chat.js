@@ -57,6 +57,7 @@ class Talk {
     this.gap = false; // told of one, and has not yet said so
     this.caughtUp = 0;
     this.inRoom = false;
+    this.welcomed = false;
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     const query = new URLSearchParams(me);
     this.client = new Client(`${scheme}://${location.host}/ws/chat/${room}?${query}`, {
@@ -110,7 +111,8 @@ class Talk {
       case 'typing': this.types(m); break;
       case 'system':
         // Who comes back was welcomed before.
-        if (!this.away || this.inRoom) log.notice(String(m.message));
+        if (m.code !== 'welcome' || !this.welcomed) log.notice(String(m.message));
+        this.welcomed ||= m.code === 'welcome';
         break;
       case 'error': this.refused(m); break;
       default: // of a newer server

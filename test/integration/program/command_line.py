@@ -11,7 +11,7 @@ class Help(Contract):
         wanted = {
             "serve": "--listen --threads --tls-cert --tls-key --max-connections --max-message "
                      "--ping-interval --pong-wait --overflow --queue-bytes --compression --log-level "
-                     "--log-format --metrics-token",
+                     "--log-format --metrics-token --presence-grace",
             "connect": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --reconnect "
                        "--echo --binary --count --timeout --max-message --queue-bytes "
                        "--ping-interval --pong-wait --compression --log-level --log-format",
