@@ -33,6 +33,10 @@ json::object counters(const chorus::server_stats &s) {
           {"accepted", s.accepted},
           {"upgraded", s.upgraded},
           {"refused_limit", s.refused_limit},
+          {"refused_origin", s.refused_origin},
+          {"refused_address", s.refused_address},
+          {"refused_user", s.refused_user},
+          {"refused_proxy", s.refused_proxy},
           {"refused_other", s.refused_other},
           {"handshakes_failed", s.handshakes_failed},
           {"accept_errors", s.accept_errors},
@@ -41,6 +45,9 @@ json::object counters(const chorus::server_stats &s) {
           {"messages_sent", s.messages_sent},
           {"messages_dropped", s.messages_dropped},
           {"evicted", s.evicted},
+          {"evicted_budget", s.evicted_budget},
+          {"rate_closed", s.rate_closed},
+          {"rate_dropped", s.rate_dropped},
           {"resumes_recovered", s.resume.recovered},
           {"resumes_lost", s.resume.lost_epoch + s.resume.lost_trimmed + s.resume.lost_ahead +
                                s.resume.lost_no_history}};

@@ -7,6 +7,8 @@
 #include "web_routes.hpp"
 
 #include <csignal>
+#include <utility>
+#include <vector>
 
 namespace cli {
 
@@ -38,6 +40,28 @@ task<> broadcast(chorus::room everyone, chorus::session s) {
     seat->publish(std::move(*m));
 }
 
+// What --help shows together.
+void group_help(CLI::App &command) {
+  using names = std::vector<const char *>;
+  static const std::pair<const char *, names> groups[] = {
+      {"Listening", {"--listen", "--reuse-port", "--unix-mode", "--handover", "--threads"}},
+      {"TLS", {"--tls-cert", "--tls-key", "--tls-client-ca", "--tls-client-cert"}},
+      {"Leaving", {"--drain-window", "--drain-rate", "--retry-after"}},
+      {"Who may connect",
+       {"--max-connections", "--max-connections-per-address", "--max-connections-per-user",
+        "--on-limit", "--on-user-limit", "--max-handshakes", "--handshake-timeout", "--max-header",
+        "--allow-origin", "--trusted-proxy", "--proxy-protocol"}},
+      {"How much each may do",
+       {"--messages-per-second", "--bytes-per-second", "--burst-messages", "--burst-bytes",
+        "--over-rate", "--max-message", "--queue-bytes", "--overflow", "--queue-budget"}},
+      {"Sessions",
+       {"--ping-interval", "--pong-wait", "--compression", "--presence-grace", "--log-level"}},
+  };
+  for (const auto &[title, options] : groups)
+    for (const auto *name : options)
+      command.get_option(name)->group(title);
+}
+
 } // namespace
 
 CLI::App *add_serve(CLI::App &app, serve_settings &s) {
@@ -51,8 +75,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   cert->needs(key);
   key->needs(cert);
   sub->get_option("--tls-client-ca")->needs(cert);
-  add_number(*sub, "--max-connections", s.max_connections, std::size_t{0},
-             std::size_t{1'000'000'000}, "Sessions at a time; 0: no limit");
+  add_admission(*sub, s.admission);
   add_size(*sub, "--max-message", s.session.max_message, "Largest message taken from a peer");
   add_heartbeat(*sub, s.session.heartbeat);
   add_overflow(*sub, "--overflow", s.session.on_overflow,
@@ -63,6 +86,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   add_switch(*sub, "--compression", s.session.compression.enabled, "permessage-deflate");
   add_log_options(*sub, s.log);
   add_observe_options(*sub, s.metrics_token);
+  group_help(*sub);
   return sub;
 }
 
@@ -84,7 +108,8 @@ status run_serve(const serve_settings &given) {
       !settings.tls_client_ca.empty() && settings.client_certificates == "require";
   options.tls.ask_client_certificate = !settings.tls_client_ca.empty();
   options.session = settings.session;
-  options.max_connections = settings.max_connections;
+  if (!use_admission(settings.admission, options))
+    return status::usage;
   const chat_options talk{.presence_grace = settings.presence_grace};
   options.rooms = [talk](std::string_view name) { return chat::options_of_room(name, talk); };
   options.log = library_log();

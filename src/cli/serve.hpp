@@ -3,6 +3,7 @@
 
 #include "exit_status.hpp"
 #include "log.hpp"
+#include "serve_admission.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -18,7 +19,7 @@ struct serve_settings {
   unsigned threads = 1;
   std::string tls_cert;
   std::string tls_key;
-  std::size_t max_connections = 100'000;
+  admission_settings admission;
   chorus::session_options session{};
   log_settings log{};
   bool reuse_port = false;

@@ -15,6 +15,7 @@ import contract
 from benching import *
 from command_line import *
 from connecting import *
+from limits import *
 from operating import *
 from serving import *
 from statuses import *

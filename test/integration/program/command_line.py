@@ -11,7 +11,11 @@ class Help(Contract):
         wanted = {
             "serve": "--listen --threads --tls-cert --tls-key --max-connections --max-message "
                      "--ping-interval --pong-wait --overflow --queue-bytes --compression --log-level "
-                     "--log-format --metrics-token --presence-grace",
+                     "--log-format --metrics-token --presence-grace "
+                     "--max-connections-per-address --max-connections-per-user --on-limit "
+                     "--on-user-limit --max-handshakes --handshake-timeout --max-header --allow-origin "
+                     "--trusted-proxy --proxy-protocol --messages-per-second --bytes-per-second "
+                     "--burst-messages --burst-bytes --over-rate --queue-budget",
             "connect": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --reconnect "
                        "--echo --binary --count --timeout --max-message --queue-bytes "
                        "--ping-interval --pong-wait --compression --log-level --log-format",
@@ -92,14 +96,18 @@ class Help(Contract):
         url = "ws://127.0.0.1:1/"
         bad_count, bad_size, bad_time = ("-1", "-5", "+1", "1.5", "99999999999999999999", "0x10", "", " 1"), \
             ("-1", "1025T", "99999999999999999999"), ("-1", "-1s", "87601h", "1e3", "nan")
-        cases = [(bad_count, ["serve"], ("--threads", "--max-connections")),
+        cases = [(bad_count, ["serve"], ("--threads", "--max-connections", "--max-connections-per-address",
+                                         "--max-connections-per-user", "--max-handshakes",
+                                         "--messages-per-second", "--burst-messages")),
                  (bad_count, ["connect", url], ("--count",)),
                  (bad_count, ["bench", "echo"], ("--connections", "--in-flight", "--threads",
                                                  "--server-threads", "--server-pid")),
-                 (bad_size, ["serve"], ("--max-message", "--queue-bytes")),
+                 (bad_size, ["serve"], ("--max-message", "--queue-bytes", "--max-header", "--bytes-per-second",
+                                        "--burst-bytes", "--queue-budget")),
                  (bad_size, ["connect", url], ("--max-message", "--queue-bytes")),
                  (bad_size, ["bench", "echo"], ("--size",)),
-                 (bad_time, ["serve"], ("--ping-interval", "--pong-wait")),
+                 (bad_time, ["serve"], ("--ping-interval", "--pong-wait", "--handshake-timeout",
+                                        "--presence-grace")),
                  (bad_time, ["connect", url], ("--timeout", "--ping-interval", "--pong-wait")),
                  (bad_time, ["bench", "echo"], ("--duration", "--warmup"))]
         for values, command, options in cases:
