@@ -1,6 +1,7 @@
 // Half-done handshakes: they end, and until then they keep nobody out.
 
 #include "admission_support.hpp"
+#include "door.hpp"
 #include "unit/transport/tls_support.hpp"
 
 #include <chorus/async/runtime_core.hpp>
@@ -72,15 +73,14 @@ BOOST_AUTO_TEST_CASE(the_oldest_goes_when_it_is_old_enough) {
 }
 
 BOOST_AUTO_TEST_CASE(who_is_being_served_is_not_evicted) {
-  std::atomic<bool> open{false};
+  door way;
   std::atomic<int> entered{0};
   chorus::server_options options;
   options.max_handshakes = 4;
   options.handshake_timeout = 1h;
   options.authorize = [&](chorus::request) -> chorus::task<chorus::admission> {
     ++entered;
-    while (!open)
-      co_await chorus::sleep(1ms);
+    co_await way.wait();
     co_return chorus::admission::accept();
   };
   admitting f(options);
@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE(who_is_being_served_is_not_evicted) {
   BOOST_REQUIRE(comes_true([&] { return entered == 4; }));
   auto other = wire_from("127.0.0.3", f.port());
   BOOST_TEST(other.read_all().starts_with("HTTP/1.1 503 "));
-  open = true;
+  way.open();
   for (auto &w : asked)
     BOOST_TEST(upgraded(w.read_response()));
 }
@@ -185,7 +185,7 @@ BOOST_AUTO_TEST_CASE(five_hundred_slow_ones) {
       for (std::size_t at = 1; trickle && at + 4 < request.size(); ++at) {
         for (std::size_t i = 3; i < slow.size(); i += 4)
           (void)::send(slow[i].fd(), request.data() + at, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-        std::this_thread::sleep_for(10ms);
+        std::this_thread::sleep_for(10ms); // the trickle's pace
       }
     });
     if (!tls) {

@@ -1,5 +1,6 @@
 // What an authorisation hook may answer, and what happens when it does not.
 
+#include "door.hpp"
 #include "server_support.hpp"
 
 #include <chorus/base/redact.hpp>
@@ -82,15 +83,14 @@ std::string said_by(wire &w) {
 // A hook that waits, until it is let go on or cancelled.
 struct gate {
   std::atomic<bool> entered{false};
-  std::atomic<bool> open{false};
+  door way;
   std::atomic<bool> cancelled{false};
 
   chorus::authorize_hook hook() {
     return [this](chorus::request) -> chorus::task<admission> {
       entered = true;
       try {
-        while (!open)
-          co_await chorus::sleep(1ms);
+        co_await way.wait();
       } catch (const boost::system::system_error &) {
         cancelled = true;
         throw;
@@ -260,7 +260,8 @@ BOOST_AUTO_TEST_CASE(one_that_hangs_ends_at_the_deadline) {
 
 // It is not forgotten: it counts as a handshake for as long as it runs.
 BOOST_AUTO_TEST_CASE(one_that_ignores_its_cancelling_is_still_counted) {
-  std::atomic<bool> open{false}, entered{false};
+  door way;
+  std::atomic<bool> entered{false};
   chorus::server_options options;
   options.handshake_timeout = 50ms;
   options.max_handshakes = 1;
@@ -269,8 +270,7 @@ BOOST_AUTO_TEST_CASE(one_that_ignores_its_cancelling_is_still_counted) {
         co_await boost::asio::this_coro::reset_cancellation_state(
             boost::asio::disable_cancellation());
         entered = true;
-        while (!open)
-          co_await chorus::sleep(1ms);
+        co_await way.wait();
         co_return admission::accept();
       },
       options);
@@ -278,7 +278,7 @@ BOOST_AUTO_TEST_CASE(one_that_ignores_its_cancelling_is_still_counted) {
   BOOST_TEST(f.ask("/who").starts_with("HTTP/1.1 503 "));
   BOOST_TEST(entered);
   BOOST_TEST(f.server->stats().handshakes == 1u);
-  open = true;
+  way.open();
   BOOST_TEST(comes_true([&] { return f.server->stats().handshakes == 0; }));
   BOOST_TEST(f.handled == 0);
 }
@@ -327,7 +327,7 @@ BOOST_AUTO_TEST_CASE(it_holds_a_place_among_the_handshakes) {
   BOOST_REQUIRE(comes_true([&] { return g.entered.load(); }));
   BOOST_TEST(f.ask("/who").starts_with("HTTP/1.1 503 "));
   BOOST_TEST(f.calls == 1);
-  g.open = true;
+  g.way.open();
   BOOST_TEST(w.read_response().starts_with("HTTP/1.1 101 "));
   BOOST_TEST(said_by(w) == "late/late/none/");
   BOOST_TEST(f.ask("/who").starts_with("HTTP/1.1 101 "));
@@ -342,7 +342,7 @@ BOOST_AUTO_TEST_CASE(what_was_sent_ahead_is_not_lost) {
   BOOST_REQUIRE(comes_true([&] { return g.entered.load(); }));
   for (int i = 0; i < 3; ++i)
     w.send(text_frame("b"));
-  g.open = true;
+  g.way.open();
   BOOST_REQUIRE(w.read_response().starts_with("HTTP/1.1 101 "));
   for (int i = 0; i < 4; ++i)
     BOOST_TEST(w.read_frame().payload == "late/late/none/");
@@ -389,7 +389,7 @@ BOOST_AUTO_TEST_CASE(a_route_may_have_its_own) {
 BOOST_AUTO_TEST_CASE(many_at_a_time) {
   fixture f(
       [](chorus::request r) -> chorus::task<admission> {
-        co_await chorus::sleep(1ms);
+        co_await chorus::sleep(1ms); // so that it ends in some later turn
         co_return admission::accept(std::string(r.query_param("n")));
       },
       {}, 2);

@@ -154,7 +154,7 @@ public:
 
 private:
   void run() {
-    for (; !over_; std::this_thread::sleep_for(2ms)) {
+    for (; !over_; std::this_thread::sleep_for(2ms)) { // the pace
       ++attempts;
       const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
       sockaddr_in to{};
@@ -290,7 +290,7 @@ BOOST_AUTO_TEST_CASE(every_client_moves_to_the_new_process) {
   std::thread talk([&] {
     for (std::size_t i = 0; !moved; ++i) {
       loop.wait(clients.speak(i % 10, 10));
-      std::this_thread::sleep_for(20ms);
+      std::this_thread::sleep_for(20ms); // the pace
     }
   });
   BOOST_TEST(old.wait() == 0);

@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(a_body_has_a_deadline) {
   bool cut = false;
   while (!cut && std::chrono::steady_clock::now() < end) {
     cut = !slow.send("x") || slow.readable();
-    std::this_thread::sleep_for(1ms);
+    std::this_thread::sleep_for(1ms); // the pace
   }
   BOOST_TEST(cut);
   BOOST_TEST(comes_true([&] { return f.server.stats().handshakes_failed == 2; }));

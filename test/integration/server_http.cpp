@@ -241,7 +241,7 @@ BOOST_AUTO_TEST_CASE(a_handshake_has_a_deadline) {
     slow.send("GET / HTTP/1.1\r\nX: ");
     while (!cut && std::chrono::steady_clock::now() < end) {
       cut = !slow.send("x") || slow.readable();
-      std::this_thread::sleep_for(1ms);
+      std::this_thread::sleep_for(1ms); // the pace: long before a head is too large
     }
     BOOST_TEST(cut);
   }

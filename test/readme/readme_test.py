@@ -31,7 +31,7 @@ def listening_port(child):
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
                 return int(fields[1].rpartition(":")[2], 16)
-        time.sleep(0.01)
+        time.sleep(0.01)  # nobody tells when a process begins to listen
     sys.exit("readme: the server does not listen")
 
 

@@ -135,8 +135,8 @@ test('the backoff starts over only after a proven connection', async (t) => {
   const seen = [];
   for (let i = 0; i < 3; i++) {
     await soonProven.until('open');
-    // Proven by a timer of zero milliseconds, which is behind us once another such timer has run.
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    // Proven by a timer of zero milliseconds, which is behind us once another such timer, set later, has run.
+    await new Promise((resolve) => setTimeout(resolve, 0));
     for (const one of server.server.clients) one.terminate();
     seen.push((await soonProven.until('disconnected')).attempt);
   }
