@@ -54,12 +54,13 @@ void group_help(CLI::App &command) {
       {"How much each may do",
        {"--messages-per-second", "--bytes-per-second", "--burst-messages", "--burst-bytes",
         "--over-rate", "--max-message", "--queue-bytes", "--overflow", "--queue-budget"}},
-      {"Sessions",
-       {"--ping-interval", "--pong-wait", "--compression", "--presence-grace", "--log-level"}},
+      {"Sessions", {"--ping-interval", "--pong-wait", "--compression", "--presence-grace"}},
+      {"Watching", {"--log-level", "--log-format", "--metrics-token"}},
   };
   for (const auto &[title, options] : groups)
     for (const auto *name : options)
-      command.get_option(name)->group(title);
+      if (auto *option = command.get_option_no_throw(name)) // not every build has metrics
+        option->group(title);
 }
 
 } // namespace

@@ -225,9 +225,9 @@ std::unique_ptr<session_terms> http_connection::make_terms(const chorus::admissi
 task<bool> http_connection::claim_place(std::string user, session &ousted) {
   if (ousted)
     oust(std::exchange(ousted, session()));
-  auto taking = user_claims::take(
-      setup_.rooms->shared_claims(), owner_.home().shared_from_this(), std::move(user),
-      setup_.options.max_connections_per_user, setup_.options.on_user_limit);
+  auto taking = user_claims::take(setup_.rooms->shared_claims(), owner_.home().shared_from_this(),
+                                  std::move(user), setup_.options.max_connections_per_user,
+                                  setup_.options.on_user_limit);
   auto claim = co_await std::move(taking);
   const bool held = claim != nullptr;
   permit_.hold(std::move(claim));

@@ -226,8 +226,7 @@ void server_shard::handler_ended(live_session &live, std::exception_ptr e, bool 
       auto why = what_of(e);
       if (const auto &asked = live.asked.core())
         why = without_secrets(why, asked->head);
-      setup_->report("A handler ended by an exception: " + why, &live.handle,
-                     "handler_failed");
+      setup_->report("A handler ended by an exception: " + why, &live.handle, "handler_failed");
     }
     if (live.open)
       live.handle.start_close(e ? close_code::internal_error : close_code::normal);
