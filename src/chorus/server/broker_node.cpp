@@ -118,7 +118,7 @@ void broker_node::renewed(const result<bool> &r) {
     complain("did not renew this server's lease", r.error());
     return; // and again with the next beat
   }
-  troubled_ = false;
+  troubled_ = troubled_ && !(hears_itself_ && hears_all_);
   auto links = std::exchange(failed_, {});
   if (!*r && on_fresh_lease_)
     on_fresh_lease_();
@@ -130,7 +130,7 @@ void broker_node::renewed(const result<bool> &r) {
         links.push_back(one);
   for (const auto &weak : links)
     if (const auto link = weak.lock())
-      link->mend();
+      link->at_home([](room_link &one, room_core &) { one.mend(); });
   if (std::exchange(renew_again_, false))
     renew();
 }
