@@ -239,14 +239,33 @@ void room_link::give_up(const failure &why) {
     a->part->home()->run([a, why] { a->part->turn_away(*a, why); });
 }
 
+// In the engine's order: what a shard posts to itself may be overtaken by what others post to it.
+void room_link::take(std::function<void(room_link &)> one) {
+  {
+    std::lock_guard lock(incoming_mutex_);
+    incoming_.push_back(std::move(one));
+    if (incoming_.size() != 1)
+      return; // on its way
+  }
+  at_home([](room_link &link, room_core &) {
+    std::vector<std::function<void(room_link &)>> all;
+    {
+      std::lock_guard lock(link.incoming_mutex_);
+      all.swap(link.incoming_);
+    }
+    for (const auto &f : all)
+      f(link);
+  });
+}
+
 void room_link::on_message(const broker_message &m) noexcept {
-  at_home([m](room_link &link, room_core &) { link.arrived(m); });
+  take([m](room_link &link) { link.arrived(m); });
 }
 
 void room_link::on_presence(const broker_change &c) noexcept {
   if (!presence_)
     return;
-  at_home([c](room_link &link, room_core &) { link.presence_->changed(c); });
+  take([c](room_link &link) { link.presence_->changed(c); });
 }
 
 void room_link::on_gap() noexcept {

@@ -10,7 +10,9 @@
 #include <chorus/server/presence_link.hpp>
 #include <chorus/server/room_core.hpp>
 
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -71,6 +73,7 @@ private:
   void forget_passed(room_core &room);
   void give_up(const failure &why);
   void go_on(room_core &room);
+  void take(std::function<void(room_link &)> one);
   void note_loss(room_core &room, const broker_page &page);
 
   const std::weak_ptr<room_core> room_;
@@ -93,6 +96,8 @@ private:
   std::unordered_map<std::string, sent_out> sent_; // by origin
   std::vector<broker_message> early_;              // while filling
   std::vector<std::shared_ptr<arrival>> arrivals_;
+  std::mutex incoming_mutex_;
+  std::vector<std::function<void(room_link &)>> incoming_; // from the engine
 };
 
 } // namespace chorus::detail
