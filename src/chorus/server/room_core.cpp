@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
+#include <utility>
 
 namespace chorus::detail {
 
@@ -23,6 +25,9 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
   if (options_.presence)
     presence_ = std::make_unique<detail::presence>(*this, complaints_);
   home_ = runtime.shards[std::hash<std::string>()(name_) % runtime.shards.size()];
+  // Its own part is the last: a filter that publishes while it is asked there comes later everywhere.
+  const auto own = std::ranges::find(parts_, home_, &room_part::home);
+  std::rotate(own, std::next(own), parts_.end());
   resume_ = around.resume;
   counters_->all_rooms = resume_;
   counters_->measures = around.measures;
@@ -98,7 +103,8 @@ departure room_core::depart(const message &m, const publish_terms *terms) {
   const auto has_members_elsewhere = [this](const auto &part) {
     return part->home() != home_ && part->wanted();
   };
-  if (home_->here() && !link_ && std::none_of(parts_.begin(), parts_.end(), has_members_elsewhere))
+  if (home_->here() && !handing_out_ && !link_ &&
+      std::none_of(parts_.begin(), parts_.end(), has_members_elsewhere))
     return {};
   auto bytes = m.size() + transit_overhead;
   if (terms)
@@ -121,16 +127,65 @@ void room_core::publish(message m, std::shared_ptr<const publish_terms> terms) {
   auto way = depart(m, terms.get());
   if (way.refused)
     return;
-  if (home_->here()) {
+  if (home_->here() && !handing_out_) {
+    hand_out_waiting();
     hand_out(m, terms, way.weight);
     return;
   }
-  home_->post([self = shared_from_this(), m = std::move(m), terms = std::move(terms),
-               weight = std::move(way.weight)] { self->hand_out(m, terms, weight); });
+  {
+    std::lock_guard lock(incoming_mutex_);
+    incoming_.push_back({std::move(m), std::move(terms), std::move(way.weight)});
+    waiting_.fetch_add(1, std::memory_order_release);
+  }
+  if (!home_->post([self = shared_from_this()] { self->hand_out_next(); })) {
+    ring<submitted> none;
+    std::lock_guard lock(incoming_mutex_);
+    none.swap(incoming_);
+    waiting_.store(0, std::memory_order_relaxed);
+  }
 }
+
+// One may have been taken before its post came.
+bool room_core::hand_out_next() {
+  submitted one;
+  {
+    std::lock_guard lock(incoming_mutex_);
+    if (incoming_.empty())
+      return false;
+    one = std::move(incoming_.front());
+    incoming_.pop_front();
+    waiting_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  hand_out(one.m, one.terms, one.weight);
+  return true;
+}
+
+// What was published elsewhere before something that reached this thread by another way, such as a
+// socket, is numbered before what that brings about.
+void room_core::hand_out_waiting() {
+  for (auto n = waiting_.load(std::memory_order_acquire); n != 0 && hand_out_next(); --n) {
+  }
+}
+
+namespace {
+
+class raised {
+public:
+  explicit raised(bool &flag) noexcept : flag_(flag), before_(std::exchange(flag, true)) {}
+  ~raised() { flag_ = before_; }
+  raised(const raised &) = delete;
+  raised &operator=(const raised &) = delete;
+
+private:
+  bool &flag_;
+  const bool before_;
+};
+
+} // namespace
 
 void room_core::hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
                          const std::shared_ptr<const departure::load> &weight) {
+  const raised now(handing_out_);
   counters_->published.fetch_add(1, std::memory_order_relaxed);
   if (counters_->measured())
     counters_->note_members(*home_);
@@ -280,6 +335,8 @@ task<result<broadcast_report>> room_core::broadcast(message m,
                                                     std::chrono::milliseconds deadline,
                                                     bool list_delivered, departure way) {
   const auto self = shared_from_this();
+  if (!handing_out_)
+    hand_out_waiting();
   const bool measured = counters_->measured();
   const auto began = measured ? home_->now() : time_point();
   if (!way.refused)
@@ -296,6 +353,7 @@ task<result<broadcast_report>> room_core::broadcast(message m,
   const failure refusal(
       error::queue_full, stage::open,
       "too much that was published to the room is still on its way to other shards");
+  std::optional<raised> now(std::in_place, handing_out_);
   for (const auto &part : parts_) {
     auto collected = std::make_shared<gather_part>(whole, list_delivered);
     open.add(part, collected);
@@ -312,6 +370,7 @@ task<result<broadcast_report>> room_core::broadcast(message m,
   }
   if (numbered)
     link_->publish(m, std::move(with));
+  now.reset();
   with = sent_out();
   m = message(); // others carry it now, and its weight
   way.weight.reset();

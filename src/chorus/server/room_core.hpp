@@ -3,12 +3,15 @@
 // have members, so that every member sees the same order.
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/base/ring.hpp>
 #include <chorus/server/broker.hpp>
 #include <chorus/server/room_log.hpp>
 #include <chorus/server/room_options.hpp>
 #include <chorus/server/room_part.hpp>
 
+#include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -118,6 +121,15 @@ public:
   void deliver(const message &m, const sent_out &with, const kept &k);
 
 private:
+  // Published elsewhere, on its way to the home shard.
+  struct submitted {
+    message m;
+    std::shared_ptr<const publish_terms> terms;
+    std::shared_ptr<const departure::load> weight;
+  };
+
+  bool hand_out_next();
+  void hand_out_waiting();
   kept keep(const message &m, const publish_terms *terms);
   void hand_out(const message &m, const std::shared_ptr<const publish_terms> &terms,
                 const std::shared_ptr<const departure::load> &weight);
@@ -133,6 +145,10 @@ private:
   std::shared_ptr<const room_complaints> complaints_;
   std::unique_ptr<detail::presence> presence_;
   std::shared_ptr<room_link> link_; // null: no engine
+  bool handing_out_ = false;        // on the home shard: a filter may run
+  std::atomic<std::size_t> waiting_{0};
+  std::mutex incoming_mutex_;
+  ring<submitted> incoming_; // `waiting_` of them, each with a post that takes the first
 };
 
 // What a seat holds; leaving is idempotent.
