@@ -98,8 +98,16 @@ private:
   std::thread worker_;
 };
 
+// The last to go, since a room that ends on the engine's thread may hold it there.
+struct engine_handle : std::shared_ptr<slow_broker> {
+  engine_handle() : std::shared_ptr<slow_broker>(std::make_shared<slow_broker>()) {}
+  ~engine_handle() {
+    comes_true([this] { return use_count() == 1; });
+  }
+};
+
 struct two_servers {
-  std::shared_ptr<slow_broker> engine = std::make_shared<slow_broker>();
+  engine_handle engine;
   std::atomic<int> complaints{0};
   rooms_server a{sharing()};
   rooms_server b{sharing()};
