@@ -230,6 +230,13 @@ bool unescape(std::string_view raw, std::string &out) {
   return true;
 }
 
+// Without its escapes, with which it would be the same name.
+std::string_view plain_name(std::string_view raw, std::string &space) {
+  if (raw.find('\\') == raw.npos || !unescape(raw, space))
+    return raw;
+  return space;
+}
+
 bool text_of(const value &v, std::string &out) {
   return v.is == kind::string && unescape(v.text, out);
 }
@@ -263,6 +270,7 @@ resume_error positions_of(const value &rooms, std::vector<resume_position> &out)
   if (rooms.is != kind::object)
     return resume_error::bad_value;
   auto wrong = resume_error::none;
+  std::string plain;
   scanner(rooms.text).members(max_header_depth, [&](std::string_view name, const value &v) {
     const auto fail = [&](resume_error e) {
       wrong = e;
@@ -277,6 +285,7 @@ resume_error positions_of(const value &rooms, std::vector<resume_position> &out)
     value offset;
     const bool once =
         scanner(v.text).members(max_header_depth, [&](std::string_view n, const value &m) {
+          n = plain_name(n, plain);
           auto *which = n == "epoch" ? &epoch : n == "offset" ? &offset : nullptr;
           if (which && which->is != kind::none)
             return false;
@@ -372,7 +381,9 @@ resume_error header_of(role from, std::string_view text, resume_header &out) {
   known k;
   bool twice = false;
   scanner scan(text);
+  std::string plain;
   const bool object = scan.members(max_header_depth, [&](std::string_view name, const value &v) {
+    name = plain_name(name, plain);
     for (std::size_t i = 0; i < known::count; ++i)
       if (name == known::names[i]) {
         twice = twice || k.values[i].is != kind::none;

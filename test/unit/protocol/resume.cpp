@@ -155,6 +155,9 @@ BOOST_AUTO_TEST_CASE(each_fault_has_its_name) {
       {"{\"t\":\"hello\",\"x\":[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]}", resume_error::malformed},
       {"{\"t\":\"\xff\"}", resume_error::not_utf8},
       {"{\"t\":\"hello\",\"t\":\"hello\"}", resume_error::repeated},
+      {R"({"t":"hello","\u0074":"hello"})", resume_error::repeated},
+      {R"({"t":"hello","rooms":{"a":{"epoch":"x","offset":1,"off\u0073et":2}}})",
+       resume_error::repeated},
       {"{\"t\":\"hello\",\"rooms\":{\"a\":{\"epoch\":\"e\",\"offset\":1},\"\\u0061\":{\"epoch\":"
        "\"e\",\"offset\":2}}}",
        resume_error::repeated},
