@@ -112,7 +112,7 @@ message joined_text(const chorus::presence_event &event, std::size_t most) {
     users.push_back({{"user_id", who.id}, {"username", who.name}});
   }
   o["users"] = std::move(users);
-  o["users_count"] = event.everybody.size();
+  o["users_count"] = event.present;
   return packed(o);
 }
 

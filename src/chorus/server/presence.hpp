@@ -26,7 +26,9 @@ struct presence_entry {
 };
 
 enum class presence_change : std::uint8_t {
-  list,    // to a newcomer, before any of the others: all who are present, the newcomer too
+  // To a newcomer, before any of the others: who is present, up to presence_list_most, the newcomer
+  // always.
+  list,
   joined,  // to all but the newcomer
   left,    // to all who stay
   changed, // the data of one; to all, that one too
@@ -38,15 +40,17 @@ struct presence_event {
   presence_change what = presence_change::list;
   std::string_view room{};
   presence_entry who{};                        // of a list: the newcomer
-  std::span<const presence_entry> everybody{}; // of list
-  bool elsewhere = false; // it came about on another server, whose on_presence is told so, too
+  std::span<const presence_entry> everybody{}; // of list; cut to room_options::presence_list_most
+  bool elsewhere = false;  // it came about on another server, whose on_presence is told so, too
+  std::size_t present = 0; // of list: how many are; more than `everybody` has when it is cut
 };
 
 // What members are sent unless room_options::presence_message says otherwise: a text message with a
 // JSON object,
 //   {"type":"presence","event":"list","room":"lobby","members":[{"user":"ann","id":7,"data":null}]}
+//   {"type":"presence","event":"list","room":"lobby","members":[…],"cut":true,"present":10000}
 //   {"type":"presence","event":"joined","room":"lobby","member":{"user":"bob","id":8,"data":{…}}}
-// and "left" and "changed" like "joined". Of an anonymous member `user` is null. With a broker a
+// the second where there are more than the list may have, and "left" and "changed" like "joined". Of an anonymous member `user` is null. With a broker a
 // member has its "node", too.
 message presence_text(const presence_event &event);
 

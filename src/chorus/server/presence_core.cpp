@@ -54,6 +54,8 @@ message presence_text(const presence_event &event) {
       append_member(out, who);
     }
     out += ']';
+    if (event.present > event.everybody.size())
+      out += ",\"cut\":true,\"present\":" + std::to_string(event.present);
   }
   out += '}';
   return message(out);
@@ -112,6 +114,17 @@ std::vector<presence_entry> presence::list() const {
   return all;
 }
 
+std::vector<presence_entry> presence::list(const presence_entry &first, std::size_t most) const {
+  if (most == 0 || entries_.size() <= most)
+    return list();
+  std::vector<presence_entry> some{first};
+  some.reserve(most);
+  for (auto e = entries_.begin(); some.size() < most; ++e)
+    if (&e->second->shown != &first)
+      some.push_back(e->second->shown);
+  return some;
+}
+
 presence::entry &presence::found_or_made(const std::string &key, const std::string &user,
                                          bool &fresh) {
   auto &held = entries_[key];
@@ -152,11 +165,13 @@ void presence::joined(const std::shared_ptr<room_part> &where, session_id id,
   if (news || back)
     say(e);
   settle(e, fresh, false);
-  const auto all = list();
+  const auto &shown = sessions_.at(id)->shown;
+  const auto some = list(shown, room_.options().presence_list_most);
   auto m = text_of({.what = presence_change::list,
                     .room = room_.name(),
-                    .who = sessions_.at(id)->shown,
-                    .everybody = all});
+                    .who = shown,
+                    .everybody = some,
+                    .present = entries_.size()});
   where->home()->run(
       [where, id, version = version_, m = std::move(m)] { where->show_list(id, version, m); });
 }

@@ -39,6 +39,8 @@ public:
   void changed(session_id id, const std::string &data);
   void left(session_id id);
   std::vector<presence_entry> list() const;
+  // At most so many, `first` before all.
+  std::vector<presence_entry> list(const presence_entry &first, std::size_t most) const;
   // What the engine says of one, in order, of this server's own, too; and of all. The first list is no
   // news.
   void learn(const broker_member &who, bool present);

@@ -62,6 +62,10 @@ struct room_options {
   // where the room has had members, see presence_event::elsewhere.
   std::function<void(const presence_event &)> on_presence{};
 
+  // Members that a list of who is present names at most, the newcomer among them; it says how many
+  // there are. Zero: all. Each costs its name and data in every newcomer's list.
+  std::size_t presence_list_most = 1000;
+
   bool keeps_history() const noexcept { return history_messages != 0 || history_age.count() != 0; }
 };
 
