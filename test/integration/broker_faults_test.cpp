@@ -2,6 +2,8 @@
 
 #include "broker_support.hpp"
 
+#include <chorus/server/room_core.hpp>
+
 using namespace broker_test;
 
 namespace {
@@ -87,6 +89,80 @@ BOOST_AUTO_TEST_CASE(what_was_lost_on_the_way_is_read_again) {
   t.read({"5"});
   BOOST_CHECK_EQUAL(t.c.doubled, 0);
   BOOST_CHECK_EQUAL(t.b.complaints, 0);
+}
+
+// It comes from a server that was told more than this one.
+BOOST_AUTO_TEST_CASE(who_is_ahead_of_a_server_waits_for_it) {
+  two t(100);
+  client d("cccccccccccccccc");
+  d.connect(t.a.server.port(), "/r/lobby");
+  d.joined();
+  t.b.engine->deaf = true;
+  for (const char *one : {"1", "2", "3"}) {
+    t.publish(one);
+    BOOST_CHECK_EQUAL(d.take().payload, one);
+  }
+  d.vanish();
+  d.connect(t.b.server.port(), "/r/lobby");
+  const auto j = d.joined();
+  BOOST_CHECK_EQUAL(j.recovered, 1);
+  BOOST_CHECK_EQUAL(j.missed, 0);
+  t.b.engine->deaf = false;
+  t.publish("4");
+  t.read({"1", "2", "3", "4"});
+  BOOST_CHECK_EQUAL(d.take().payload, "4");
+  BOOST_CHECK_EQUAL(d.doubled, 0);
+  // A position that nobody gave is told so.
+  d.vanish();
+  d.positions["lobby"].offset = 1000;
+  d.connect(t.b.server.port(), "/r/lobby");
+  const auto ahead = d.joined();
+  BOOST_CHECK_EQUAL(ahead.recovered, 0);
+  BOOST_CHECK_EQUAL(ahead.why, "ahead");
+}
+
+// The last member goes while another one waits, in vain, for the history.
+BOOST_AUTO_TEST_CASE(a_room_that_nobody_enters_after_all_is_empty) {
+  const auto engine = chorus::make_memory_broker();
+  struct brief : one_of {
+    rooms_server server;
+    explicit brief(const std::shared_ptr<chorus::broker> &shared)
+        : one_of(shared), server(options()) {}
+    chorus::server_options options() const {
+      chorus::server_options o;
+      o.broker = this->engine;
+      o.broker_lease = 1h;
+      o.rooms = [](std::string_view) {
+        chorus::room_options r;
+        r.history_messages = 10;
+        r.history_linger = 1ms;
+        return r;
+      };
+      return o;
+    }
+  } b(engine);
+  client c("b2d0c7f3a91e4d55");
+  c.connect(b.server.port(), "/r/lobby");
+  c.joined();
+  b.engine->holds_history = true;
+  b.engine->gap();
+  client d("cccccccccccccccc");
+  d.connect(b.server.port(), "/r/lobby");
+  BOOST_REQUIRE(comes_true([&] { return b.engine->held() == 1; }));
+  const auto room = std::weak_ptr(b.server.server.room("lobby").core());
+  BOOST_REQUIRE(comes_true([&] {
+    const auto held = room.lock();
+    std::size_t expected = 0;
+    for (const auto &part : held->parts())
+      expected += part->expected();
+    return expected == 1;
+  }));
+  c.vanish();
+  BOOST_REQUIRE(comes_true([&] { return room.lock()->counters().members == 0; }));
+  b.engine->holds_history = false;
+  b.engine->fail_held();
+  BOOST_CHECK(d.next().t.empty()); // its handler ends
+  BOOST_CHECK(comes_true([&] { return room.expired(); }));
 }
 
 BOOST_AUTO_TEST_CASE(who_misses_what_is_gone_is_told) {

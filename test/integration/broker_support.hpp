@@ -23,6 +23,20 @@ public:
   std::atomic<bool> fails_publish{false}, fails_subscribe{false}, fails_history{false},
       fails_enter{false}, fails_members{false};
   std::atomic<int> refused{0};
+  std::atomic<bool> holds_history{false}; // the answers come with fail_held
+  std::size_t held() {
+    std::lock_guard lock(mutex_);
+    return held_.size();
+  }
+  void fail_held() {
+    std::vector<page_read> all;
+    {
+      std::lock_guard lock(mutex_);
+      all.swap(held_);
+    }
+    for (const auto &answer : all)
+      answer(chorus::failure(chorus::error::lost, chorus::stage::none, "the engine is away"));
+  }
 
   // The engine comes back as another one, with nothing in it, and says so.
   void replace(std::shared_ptr<chorus::broker> engine) {
@@ -74,7 +88,10 @@ public:
     });
   }
   void history(std::string room, chorus::broker_position since, page_read answer) override {
-    if (usable(fails_history, answer))
+    if (holds_history) {
+      std::lock_guard lock(mutex_);
+      held_.push_back(std::move(answer));
+    } else if (usable(fails_history, answer))
       engine()->history(std::move(room), std::move(since), std::move(answer));
   }
   void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
@@ -133,6 +150,7 @@ private:
   std::mutex mutex_;
   std::shared_ptr<chorus::broker> inner_;
   std::vector<std::shared_ptr<ear>> ears_;
+  std::vector<page_read> held_;
 };
 
 // What a server of `engine` is to be like.

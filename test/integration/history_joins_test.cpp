@@ -3,6 +3,8 @@
 
 #include "unit/server/room_support.hpp"
 
+#include <chorus/server/room_core.hpp>
+
 #include <boost/asio/use_future.hpp>
 
 #include <atomic>
@@ -149,6 +151,45 @@ BOOST_AUTO_TEST_CASE(history_ends_where_the_new_begins) {
       BOOST_CHECK_MESSAGE(seen == all[0], name << ": somebody saw " << seen.size() << " of "
                                                << all[0].size() << " messages, or another order");
   }
+}
+
+// Who has come in is known by its name at once, before the one who waits for it goes on.
+task<texts_seen> joins_as(shard &home, room r, std::promise<void> *stuck,
+                          std::shared_future<void> go_on) {
+  auto [near, far] = transport::make_memory_pair(home, home);
+  auto s = open(std::move(near), role::server, roomy());
+  auto c = open(std::move(far), role::client, roomy());
+  home.post([stuck, go_on] { // behind what the join sends home
+    stuck->set_value();
+    go_on.wait();
+  });
+  auto held = co_await r.join(s, {.user = "ann"});
+  must(held.has_value(), "a join failed");
+  auto work = read_all(c);
+  co_return co_await std::move(work);
+}
+
+BOOST_AUTO_TEST_CASE(a_member_is_known_from_the_first_message_on) {
+  world w;
+  auto r = w.rooms->get("lobby");
+  auto &there = *r.core()->home();
+  auto &here = &there == &w.home(0) ? w.home(1) : w.home(0);
+  std::promise<void> stuck;
+  std::promise<void> go_on;
+  auto seen = w.start(here.index(), joins_as(here, r, &stuck, go_on.get_future().share()));
+  stuck.get_future().wait();
+  const auto all_done_there = [&] {
+    std::promise<void> done;
+    there.post([&] { done.set_value(); });
+    done.get_future().wait();
+  };
+  all_done_there();
+  r.publish("not for ann", {.except_user = "ann"});
+  r.publish("for all");
+  all_done_there();
+  go_on.set_value();
+  r.publish("end");
+  BOOST_CHECK((get(seen) == texts_seen{"for all", "end"}));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -2,6 +2,12 @@
 
 #include "integration/resume_support.hpp"
 
+#include <chorus/server/room_core.hpp>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -264,6 +270,124 @@ BOOST_AUTO_TEST_CASE(who_falls_behind_catches_up) {
       BOOST_CHECK_EQUAL(s.server.stats().evicted, static_cast<std::uint64_t>(lost));
     }
   }
+}
+
+// Two joins of one session, of which the first is cancelled on its way.
+BOOST_AUTO_TEST_CASE(a_position_outlives_a_join_that_came_to_nothing) {
+  running loop(2);
+  chorus::server srv(loop.rt(), keeping(100));
+  const auto name_of = [](int i) { return "r" + std::to_string(i); };
+  constexpr int rooms = 16;
+  std::atomic<bool> released{false};
+  srv.route("/all", [&](chorus::session s, chorus::request) -> chorus::task<> {
+    std::vector<chorus::seat> seats;
+    for (int i = 0; i < rooms; ++i) {
+      auto held = co_await srv.room(name_of(i)).join(s);
+      seats.push_back(std::move(*held));
+    }
+    co_await s.wait_closed();
+  });
+  srv.route("/twice", [&](chorus::session s, chorus::request) -> chorus::task<> {
+    auto asked = co_await s.receive(); // so the hello has come
+    auto room = srv.room(name_of(0));
+    for (int i = 0; i < rooms && room.core()->home() == s.core()->home_ptr(); ++i)
+      room = srv.room(name_of(i));
+    std::promise<void> stuck;
+    room.core()->home()->post([&] {
+      stuck.set_value();
+      while (!released)
+        std::this_thread::yield();
+    });
+    stuck.get_future().wait();
+    boost::asio::cancellation_signal cancel;
+    bool ended = false;
+    auto first = room.join(s);
+    auto told = [&ended](std::exception_ptr, chorus::result<chorus::seat>) { ended = true; };
+    boost::asio::co_spawn(s.core()->home().executor(), std::move(first),
+                          boost::asio::bind_cancellation_slot(cancel.slot(), told));
+    auto second =
+        boost::asio::co_spawn(s.core()->home().executor(), room.join(s), boost::asio::use_future);
+    for (int i = 0; i < 3; ++i)
+      co_await chorus::sleep(1ms); // both are on their way
+    cancel.emit(boost::asio::cancellation_type::all);
+    while (!ended)
+      co_await chorus::sleep(1ms);
+    released = true;
+    while (second.wait_for(0s) != std::future_status::ready)
+      co_await chorus::sleep(1ms);
+    auto held = second.get();
+    co_await s.wait_closed();
+  });
+  BOOST_REQUIRE(loop.wait(srv.start()));
+  client c("b2d0c7f3a91e4d55");
+  c.connect(srv.port(), "/all");
+  for (int i = 0; i < rooms; ++i)
+    c.joined();
+  c.connect(srv.port(), "/twice");
+  c.send("go");
+  auto h = c.take();
+  while (h.t != "joined")
+    h = c.take();
+  BOOST_CHECK_EQUAL(h.recovered, 1);
+  c.vanish();
+  loop.wait(srv.stop(5s));
+}
+
+// More history than the queue may hold is sent at the reader's pace; what comes meanwhile has a queue
+// of its own.
+BOOST_AUTO_TEST_CASE(a_long_history_does_not_count_against_the_queue) {
+  chorus::server_options options;
+  options.session.queue_bytes = 128 * 1024;
+  options.queue_budget_bytes = std::size_t{1} << 30; // so that what waits is summed up
+  options.rooms = [](std::string_view) {
+    chorus::room_options r;
+    r.history_messages = 10'000;
+    r.history_bytes = 64 << 20;
+    r.presence = true; // the list comes right behind the history
+    return r;
+  };
+  rooms_server s(options);
+  client c("b2d0c7f3a91e4d55");
+  c.connect(s.port(), "/r/lobby");
+  c.joined();
+  auto room = s.server.room("lobby");
+  room.publish("0");
+  while (c.take().offset != 1) {
+  }
+  c.vanish();
+  BOOST_REQUIRE(comes_true([&] { return room.size() == 0; }));
+  constexpr int messages = 1000;
+  const std::string filler(16 * 1024, 'x'); // more than the kernel takes
+  for (int i = 1; i <= messages; ++i) {
+    room.publish(std::to_string(i) + ":" + filler);
+    BOOST_REQUIRE(
+        comes_true([&] { return room.stats().published > static_cast<std::uint64_t>(i); }));
+  }
+  c.connect(s.port(), "/r/lobby");
+  const auto j = c.joined();
+  BOOST_CHECK_EQUAL(j.recovered, 1);
+  BOOST_CHECK_EQUAL(j.missed, messages);
+  for (int i = 0; i < 3; ++i)
+    room.publish("now " + std::to_string(i), {.time_to_live = 60s});
+  // Each of these waits, and is told of.
+  BOOST_REQUIRE(comes_true([&] { return room.stats().published == messages + 4; }));
+  BOOST_CHECK(comes_true([&] { return s.server.stats().queued_bytes_waiting > 1U << 20; }));
+  std::vector<std::string> others;
+  while (c.seen["lobby"].size() < messages + 1 || others.size() < 4) {
+    const auto h = c.take();
+    BOOST_REQUIRE_EQUAL(h.t, "msg");
+    if (h.offset < 0)
+      others.push_back(h.payload);
+  }
+  BOOST_CHECK_EQUAL(others.back(), "now 2");
+  BOOST_CHECK_EQUAL(s.server.stats().evicted, 0);
+  // What follows has the bound that it always had.
+  for (int i = 0; i < messages; ++i) {
+    room.publish("more" + filler);
+    BOOST_REQUIRE(comes_true(
+        [&] { return room.stats().published == static_cast<std::uint64_t>(messages + 5 + i); }));
+  }
+  BOOST_CHECK(comes_true([&] { return s.server.stats().evicted == 1; }));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,6 +5,7 @@
 
 #include <chorus/async/parked.hpp>
 #include <chorus/server/history.hpp>
+#include <chorus/server/member.hpp>
 #include <chorus/session/session_core.hpp>
 
 #include <memory>
@@ -21,6 +22,8 @@ struct arrival final : resident {
   std::string client; // empty: none, or a plain peer
   std::optional<protocol::resume_position> position;
   std::size_t newcomer = 0; // messages
+  member_info info;         // what the room is to know of it
+  bool caught_up = false;   // the engine was asked whether the room is as far as `position`
 
   // On the member's shard.
   bool settled = false;

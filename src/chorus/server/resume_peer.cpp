@@ -121,34 +121,18 @@ resume_peer::verdict resume_peer::greet(protocol::resume_header &&h) {
   return verdict::consumed;
 }
 
-std::optional<protocol::resume_position> resume_peer::take_position(std::string_view room) {
+const protocol::resume_position *resume_peer::position_in(std::string_view room) const noexcept {
   const auto found = std::find_if(positions_.begin(), positions_.end(),
                                   [&](const auto &p) { return p.room == room; });
-  if (found == positions_.end())
-    return std::nullopt;
-  auto position = std::move(*found);
-  positions_.erase(found);
-  return position;
+  return found == positions_.end() ? nullptr : &*found;
 }
 
-void resume_peer::give_back(protocol::resume_position &&position) noexcept {
-  positions_.push_back(std::move(position)); // there is room for it: it stood here before
+void resume_peer::forget_position(std::string_view room) noexcept {
+  std::erase_if(positions_, [&](const auto &p) { return p.room == room; });
 }
 
 void resume_peer::entered(const std::string &room, std::shared_ptr<room_counters> counters) {
   rooms_.emplace_back(room, std::move(counters));
-}
-
-void resume_peer::allow_what_is_queued() noexcept {
-  allowed_bytes_ = core_->out().queued_bytes();
-  allowed_messages_ = core_->out().queued_messages();
-}
-
-bool resume_peer::fits(std::size_t size) noexcept {
-  const auto &out = core_->out();
-  allowed_bytes_ = std::min(allowed_bytes_, out.queued_bytes());
-  allowed_messages_ = std::min(allowed_messages_, out.queued_messages());
-  return out.fits(size, allowed_bytes_, allowed_messages_);
 }
 
 void resume_peer::leaving(const std::string &room) {

@@ -68,17 +68,13 @@ public:
   bool greeted() const noexcept { return greeted_; }
   ring<parked *> &awaiting() noexcept { return awaiting_; }
   const std::string &client() const noexcept { return client_; }
-  // The position that the hello named for the room; once, since it is over with the membership.
-  std::optional<protocol::resume_position> take_position(std::string_view room);
-  // It did not become a member after all, and may try again.
-  void give_back(protocol::resume_position &&position) noexcept;
+  // The position that the hello named for the room. It holds until it has become a member, since the
+  // first of several joins may come to nothing, and no longer, since it is over with the membership.
+  const protocol::resume_position *position_in(std::string_view room) const noexcept;
+  void forget_position(std::string_view room) noexcept;
 
-  // A member from here on: what tells it so, and what is queued behind that, may exceed the bound of
-  // the queue.
+  // A member from here on.
   void entered(const std::string &room, std::shared_ptr<room_counters> counters);
-  void allow_what_is_queued() noexcept;
-  // Whether a message with an offset has room in the queue.
-  bool fits(std::size_t size) noexcept;
   // No member any more; the peer is told so unless the session is about to end.
   void leaving(const std::string &room);
   void tell_left();
@@ -106,8 +102,6 @@ private:
   std::vector<protocol::resume_position> positions_;
   std::vector<std::pair<std::string, std::shared_ptr<room_counters>>> rooms_;
   std::vector<std::string> left_; // not told yet
-  std::size_t allowed_bytes_ = 0;
-  std::size_t allowed_messages_ = 0;
 };
 
 // Null: a plain peer. Servers install no other envelope.

@@ -119,23 +119,18 @@ task<result<>> greeted(std::shared_ptr<detail::session_core> core, detail::resum
   co_return result<>();
 }
 
-// Of one that is cancelled nothing remains but what is on its way. Who did not come in may name its
-// position once more: else it would be taken for a newcomer, and not be told of its gap.
+// Of one that is cancelled nothing remains but what is on its way.
 struct waited_for {
-  explicit waited_for(std::shared_ptr<detail::arrival> a)
-      : one(std::move(a)), named(one->position) {
+  explicit waited_for(std::shared_ptr<detail::arrival> a) : one(std::move(a)) {
     one->core->home().enroll(*one);
   }
   ~waited_for() {
     one->core->home().leave(*one);
     one->abandoned = !one->settled;
-    if (named && (one->abandoned || one->refused.code()))
-      detail::peer_of(*one->core)->give_back(std::move(*named));
   }
   waited_for(const waited_for &) = delete;
   waited_for &operator=(const waited_for &) = delete;
   std::shared_ptr<detail::arrival> one;
-  std::optional<protocol::resume_position> named;
 };
 
 // On the session's shard.
@@ -155,6 +150,10 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, std::si
   if (!part)
     co_return failure(error::bad_option, stage::configure,
                       "the session lives in another runtime than the room's server");
+  if (core->presence() && !core->has_utf8_name())
+    co_return failure(error::bad_option, stage::configure,
+                      "a room whose name is no UTF-8 can't tell its members who is present, since "
+                      "that names the room; choose another name, or leave presence off");
   auto *const peer = detail::peer_of(*s.core());
   if (!peer && core->local()) {
     part->add(s.core()->shared_from_this());
@@ -165,6 +164,7 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, std::si
   a->core = s.core()->shared_from_this();
   a->part = part;
   a->newcomer = newcomer;
+  a->info = std::move(info);
   if (peer) {
     if (!core->nameable())
       co_return failure(
@@ -178,7 +178,8 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, std::si
     if (!s.core()->can_send())
       co_return s.core()->why_not_sending();
     a->client = peer->client();
-    a->position = peer->take_position(core->name());
+    if (const auto *named = peer->position_in(core->name()))
+      a->position = *named;
   }
   waited_for way(a);
   core->arrive(a);
@@ -193,7 +194,6 @@ task<result<seat>> join_here(std::shared_ptr<room_core> core, session s, std::si
     co_return failure(error::room_closed, stage::open, "the server has stopped");
   if (a->refused.code())
     co_return a->refused;
-  part->introduce(core, s.id(), std::move(info));
   co_return seat(std::make_shared<detail::membership>(core, part, s.id()));
 }
 

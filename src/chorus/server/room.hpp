@@ -137,7 +137,9 @@ public:
   // published from the completion on. Joining twice gives two seats and one copy of each message.
   // A member that joins again is known by what it said last. Fails with not_open when the session is
   // over, also when it ends while a join hook runs; with room_closed when the server is stopping, with
-  // join_refused when a hook refuses, with bad_option when the member data is too long or no JSON.
+  // join_refused when a hook refuses, with bad_option when the member data is too long or no JSON,
+  // or the room's name is no UTF-8 where it has to be told to members (presence, the resume protocol);
+  // with queue_full when over 64 MiB of other rooms' histories wait for a peer under that protocol.
   task<result<seat>> join(session s, join_options options = {});
 
   // Sends to every member; never waits, and returns nothing since it may have to cross to other

@@ -17,7 +17,8 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
                      const std::shared_ptr<const room_complaints> &complaints,
                      const room_options &options, const room_surroundings &around)
     : name_(std::move(name)), options_(options), owner_(std::move(owner)),
-      counters_(std::make_shared<room_counters>()), complaints_(complaints) {
+      counters_(std::make_shared<room_counters>()), complaints_(complaints),
+      utf8_name_(protocol::is_valid_utf8(std::as_bytes(std::span(name_)))) {
   for (const auto &s : runtime.shards) {
     parts_.push_back(std::make_shared<room_part>(s, counters_, complaints));
     parts_.back()->set_overflow(options_.on_overflow);
@@ -35,7 +36,7 @@ room_core::room_core(std::string name, const runtime_core &runtime, std::weak_pt
   constexpr std::size_t longest_head = protocol::max_server_header - 250;
   if (name_.empty() || around.implicit)
     counters_->resume_head = protocol::plain_msg_header; // everyone's
-  else if (protocol::is_valid_utf8(std::as_bytes(std::span(name_))))
+  else if (utf8_name_)
     counters_->resume_head = protocol::write_msg_header(name_);
   if (counters_->resume_head.size() > longest_head)
     counters_->resume_head.clear();
@@ -252,7 +253,7 @@ kept room_core::keep(const message &m, const publish_terms *terms) {
 void room_core::arrive(const std::shared_ptr<arrival> &a) {
   a->part->expect();
   if (!log_ && !link_) {
-    a->part->enter(*a, nullptr, name_);
+    a->part->enter(*a, nullptr, shared_from_this());
     return;
   }
   if (!home_->run([self = shared_from_this(), a] { self->answer(a); }))
@@ -263,18 +264,27 @@ void room_core::answer(const std::shared_ptr<arrival> &a) {
   if (link_ && !link_->ready_for(a))
     return;
   if (!log_) {
-    a->part->home()->run(
-        [self = shared_from_this(), a] { a->part->enter(*a, nullptr, self->name_); });
+    a->part->home()->run([self = shared_from_this(), a] { a->part->enter(*a, nullptr, self); });
     return;
   }
   log_->arriving();
   auto past = log_->messages().for_client(a->position ? &*a->position : nullptr, a->client,
                                           a->newcomer, home_->now());
   a->part->home()->run([self = shared_from_this(), a, past = std::move(past)] {
-    a->part->enter(*a, &past, self->name_);
-    if (!self->has_anybody())
-      self->home_->run([self] { self->log_->emptied(); });
+    if (a->part->outdated(*a, self->name_)) {
+      a->position.reset();
+      self->arrive(a);
+      a->part->unexpect();
+      return;
+    }
+    a->part->enter(*a, &past, self);
+    self->look_whether_empty();
   });
+}
+
+void room_core::look_whether_empty() {
+  if (log_ && !has_anybody())
+    home_->run([self = shared_from_this()] { self->log_->emptied(); });
 }
 
 void room_core::announce(const message &m, const std::shared_ptr<const publish_terms> &terms) {

@@ -91,6 +91,7 @@ public:
   bool has_anybody() const noexcept;
   // Empty unless the room keeps history: which clients those are.
   std::vector<std::string> clients_of(const std::vector<session_id> &ids) const;
+  bool has_utf8_name() const noexcept { return utf8_name_; }
   // Whether it can be named to a peer under the resume protocol.
   bool nameable() const noexcept { return !counters_->resume_head.empty(); }
   detail::presence *presence() const noexcept { return presence_.get(); } // null: not kept
@@ -112,6 +113,8 @@ public:
                                            std::chrono::milliseconds deadline, bool list_delivered,
                                            departure way);
 
+  // From any thread: somebody who was on the way in did perhaps not come.
+  void look_whether_empty();
   // On the home shard, for the link.
   void answer(const std::shared_ptr<arrival> &a);
   kept adopt(const broker_message &m);
@@ -145,7 +148,8 @@ private:
   std::shared_ptr<const room_complaints> complaints_;
   std::unique_ptr<detail::presence> presence_;
   std::shared_ptr<room_link> link_; // null: no engine
-  bool handing_out_ = false;        // on the home shard: a filter may run
+  const bool utf8_name_;
+  bool handing_out_ = false; // on the home shard: a filter may run
   std::atomic<std::size_t> waiting_{0};
   std::mutex incoming_mutex_;
   ring<submitted> incoming_; // `waiting_` of them, each with a post that takes the first

@@ -321,8 +321,7 @@ void room_part::deliver_kept(session_core &core, const run &r, std::size_t index
                              const encoded_run *encoded) {
   auto &out = core.out();
   const auto &k = *r.keeps[index];
-  auto &peer = *peer_of(core);
-  if (!peer.fits(k.size)) {
+  if (!out.fits(k.size)) {
     if (out.blocked())
       out.expire(home_->now());
     else
@@ -332,7 +331,7 @@ void room_part::deliver_kept(session_core &core, const run &r, std::size_t index
     settle(r, index, core.id(), write_outcome::failed);
     return;
   }
-  if (!peer.fits(k.size) || has_waiting(core)) {
+  if (!out.fits(k.size) || has_waiting(core)) {
     settle(r, index, core.id(), write_outcome::failed);
     counters_->evicted.fetch_add(1, std::memory_order_relaxed);
     core.evict();

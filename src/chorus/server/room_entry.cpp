@@ -1,12 +1,21 @@
 // How a member comes into a part of a room: what it is told, and what it gets of the past.
 
+#include <chorus/server/room_core.hpp>
 #include <chorus/server/room_part.hpp>
 
 #include <utility>
 
 namespace chorus::detail {
 
-void room_part::enter(arrival &a, const history::answer *past, const std::string &room) {
+namespace {
+
+// Bytes of the histories of several rooms that may wait for one connection when it joins one more.
+constexpr std::size_t most_history_waiting = std::size_t{64} << 20;
+
+} // namespace
+
+void room_part::enter(arrival &a, const history::answer *past,
+                      const std::shared_ptr<room_core> &room) {
   auto &core = *a.core;
   if (a.abandoned || !core.can_send()) {
     expected_.fetch_sub(1);
@@ -15,15 +24,28 @@ void room_part::enter(arrival &a, const history::answer *past, const std::string
     return;
   }
   const bool fresh = !index_.contains(core.id());
+  auto *const peer = peer_of(core);
+  if (fresh && peer && core.out().spared_bytes() > most_history_waiting) {
+    turn_away(a, failure(error::queue_full, stage::open,
+                         "more history of other rooms waits for this connection than it may; join "
+                         "when it has read that"));
+    return;
+  }
   add(a.core);
+  introduce(room, core.id(), std::move(a.info));
   expected_.fetch_sub(1);
   if (fresh) {
-    if (auto *peer = peer_of(core))
-      welcome(core, *peer, a, past, room);
+    if (peer)
+      welcome(core, *peer, a, past, room->name());
     else if (past)
       send_past(core, *past);
   }
   a.settle();
+}
+
+bool room_part::outdated(const arrival &a, std::string_view room) const noexcept {
+  return a.position && !a.abandoned && a.core->can_send() && !index_.contains(a.core->id()) &&
+         !peer_of(*a.core)->position_in(room);
 }
 
 void room_part::turn_away(arrival &a, const failure &why) noexcept {
@@ -33,10 +55,12 @@ void room_part::turn_away(arrival &a, const failure &why) noexcept {
 }
 
 // Nothing of it may be dropped, and it may be more than the queue takes: its bytes are the room's own,
-// or come compressed once.
+// or come compressed once. So it does not count against the bound of the queue, but has that of the
+// history, and most_history_waiting over several rooms.
 void room_part::welcome(session_core &core, resume_peer &peer, const arrival &a,
                         const history::answer *past, const std::string &room) {
   peer.tell_left();
+  peer.forget_position(room);
   protocol::joined_header h{room};
   if (past) {
     h.epoch = *past->epoch;
@@ -53,19 +77,18 @@ void room_part::welcome(session_core &core, resume_peer &peer, const arrival &a,
     counters_->all_rooms->counters.count(h.why);
   }
   auto &out = core.out();
-  out.pin(message(protocol::write_joined(h)));
+  out.spare(message(protocol::write_joined(h)));
   if (past) {
     const auto &format = out.wire().format();
     const bool as_it_is = !format.compressed && format.shareable();
     for (const auto &k : past->messages) {
       if (as_it_is)
-        out.pin_encoded(k->frame, k->wire());
+        out.spare_encoded(k->frame, k->wire());
       else
-        out.pin(k->enveloped());
+        out.spare(k->enveloped());
     }
     count_delivered(past->messages.size());
   }
-  peer.allow_what_is_queued();
   peer.entered(room, counters_);
   core.touch();
   if (!out.blocked())
@@ -94,7 +117,7 @@ void room_part::tell_gap(const std::string &room, const std::string &epoch, std:
     counters_->resume.count(why);
     counters_->all_rooms->counters.count(why);
     auto &out = one.core->out();
-    if (!peer_of(*one.core)->fits(m.size())) {
+    if (!out.fits(m.size())) {
       slow.emplace_back(one.core->shared_from_this());
       continue;
     }

@@ -108,9 +108,19 @@ void room_link::forget_passed(room_core &room) {
 }
 
 bool room_link::ready_for(const std::shared_ptr<arrival> &a) {
-  if (state_ == state::ready)
+  const auto room = room_.lock();
+  // From a server that was told more already: so the engine has more, unless it has lost it.
+  const bool ahead = state_ == state::ready && a->position && room->log() && !a->caught_up &&
+                     a->position->epoch == *room->log()->messages().epoch() &&
+                     a->position->offset > room->log()->messages().last();
+  if (state_ == state::ready && !ahead)
     return true;
   arrivals_.push_back(a);
+  if (ahead) {
+    a->caught_up = true;
+    fill();
+    return false;
+  }
   begin();
   return false;
 }
@@ -235,8 +245,13 @@ void room_link::become_ready(room_core &room) {
 }
 
 void room_link::give_up(const failure &why) {
+  const auto room = room_.lock();
   for (const auto &a : std::exchange(arrivals_, {}))
-    a->part->home()->run([a, why] { a->part->turn_away(*a, why); });
+    a->part->home()->run([a, why, room] {
+      a->part->turn_away(*a, why);
+      if (room)
+        room->look_whether_empty();
+    });
 }
 
 // In the engine's order: what a shard posts to itself may be overtaken by what others post to it.

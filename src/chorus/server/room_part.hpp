@@ -112,7 +112,10 @@ public:
   std::size_t expected() const noexcept { return expected_.load(); }
   bool wanted() const noexcept { return size() != 0 || expected() != 0; }
   // Who was expected becomes a member, and gets what it has missed; `a` is settled.
-  void enter(arrival &a, const history::answer *past, const std::string &room);
+  void enter(arrival &a, const history::answer *past, const std::shared_ptr<room_core> &room);
+  void unexpect() noexcept { expected_.fetch_sub(1); }
+  // Another join of the session was quicker, and that membership is over: so is the position.
+  bool outdated(const arrival &a, std::string_view room) const noexcept;
   // Who was expected does not come in.
   void turn_away(arrival &a, const failure &why) noexcept;
   // Members under the resume protocol have missed what came before `offset`.

@@ -75,6 +75,10 @@ void outbox::push(queued q) {
   queued_bytes_ += q.total();
   if (q.is_message)
     ++queued_messages_;
+  if (q.spared) {
+    spared_bytes_ += q.total();
+    ++spared_messages_;
+  }
   if (q.extras && q.extras->expires != time_point::max())
     has_expiry_ = true;
   if (q.extras && q.extras->how == lane::control)
@@ -86,7 +90,7 @@ void outbox::push(queued q) {
 
 // Room for one more of `size` bytes by dropping the oldest that may be dropped.
 bool outbox::make_room(std::size_t size, overflow by) {
-  auto staying = cork_bytes_ + (begun_ ? begun_->total() - begun_offset_ : 0);
+  auto staying = cork_bytes_ + (begun_ && !begun_->spared ? begun_->total() - begun_offset_ : 0);
   if (lanes_)
     for (std::size_t i = 0; i < lanes_->control.size(); ++i)
       staying += lanes_->control[i].total();
@@ -141,7 +145,7 @@ bool outbox::replace_by_key(queued &q) {
     q.since = old.since;
     old = std::move(q);
     // It may have grown: the bound holds for the queue as a whole.
-    for (std::size_t k = 0; queued_bytes_ > options_->queue_bytes && k < queue_.size();) {
+    for (std::size_t k = 0; bounded_bytes() > options_->queue_bytes && k < queue_.size();) {
       if (k == i || queue_[k].pinned || !queue_[k].is_message) {
         ++k;
         continue;
@@ -273,6 +277,21 @@ void outbox::pin_encoded(buffer owner, std::span<const std::byte> frame,
   push(std::move(q));
 }
 
+void outbox::spare(const message &m) {
+  auto q = make_queued(m);
+  q.pinned = q.spared = true;
+  push(std::move(q));
+}
+
+void outbox::spare_encoded(buffer owner, std::span<const std::byte> frame) {
+  queued q;
+  q.owner = std::move(owner);
+  q.data = frame.data();
+  q.size = frame.size();
+  q.pinned = q.spared = true;
+  push(std::move(q));
+}
+
 void outbox::adopt_rest(const buffer &owner, std::span<const std::byte> frame, std::size_t begun,
                         std::unique_ptr<message_extras> extras, time_point now) {
   begun_ = std::make_unique<queued>();
@@ -324,6 +343,7 @@ void outbox::fail_with_close(close_code code, std::string_view reason) {
   for (std::size_t i = 0; i < queue_.size(); ++i) {
     auto &q = queue_[i];
     queued_bytes_ -= q.total();
+    unspare(q, q.total(), true);
     if (q.is_message) {
       --queued_messages_;
       settle(q, write_outcome::failed);

@@ -97,23 +97,19 @@ public:
   time_point oldest_since() noexcept;
   std::size_t queued_bytes() const noexcept { return queued_bytes_; }
   std::size_t queued_messages() const noexcept { return queued_messages_; }
+  // What of that was spared from the bound.
+  std::size_t spared_bytes() const noexcept { return spared_bytes_; }
   bool fits(std::size_t size) const noexcept {
-    return queued_bytes_ == 0 ||
-           (queued_bytes_ + size <= options_->queue_bytes &&
-            (options_->queue_messages == 0 || queued_messages_ < options_->queue_messages));
+    return bounded_bytes() == 0 ||
+           (bounded_bytes() + size <= options_->queue_bytes &&
+            (options_->queue_messages == 0 || bounded_messages() < options_->queue_messages));
   }
 
   // The bound holds with so much more in the queue, exactly.
   bool leaves_room_for(std::size_t bytes, std::size_t messages) const noexcept {
-    return queued_bytes_ + bytes <= options_->queue_bytes &&
+    return bounded_bytes() + bytes <= options_->queue_bytes &&
            (options_->queue_messages == 0 ||
-            queued_messages_ + messages <= options_->queue_messages);
-  }
-  // The same with so much more than the bound.
-  bool fits(std::size_t size, std::size_t more_bytes, std::size_t more_messages) const noexcept {
-    return queued_bytes_ == 0 || (queued_bytes_ + size <= options_->queue_bytes + more_bytes &&
-                                  (options_->queue_messages == 0 ||
-                                   queued_messages_ < options_->queue_messages + more_messages));
+            bounded_messages() + messages <= options_->queue_messages);
   }
   // The same, after what lane::latest gives up for it.
   bool has_place_for(std::size_t size) { return fits(size) || drop_latest_for(size); }
@@ -138,6 +134,9 @@ public:
   void pin(const message &m, std::unique_ptr<message_extras> extras = nullptr);
   void pin_encoded(buffer owner, std::span<const std::byte> frame,
                    std::unique_ptr<message_extras> extras = nullptr);
+  // The same for what is bounded elsewhere: it is not counted against the queue's bound.
+  void spare(const message &m);
+  void spare_encoded(buffer owner, std::span<const std::byte> frame);
   // The rest of shared frames written directly: the first one begun, at offset `begun`.
   void adopt_rest(const buffer &owner, std::span<const std::byte> frame, std::size_t begun,
                   std::unique_ptr<message_extras> extras, time_point now);
@@ -198,7 +197,8 @@ private:
     bool pinned = false; // must not be dropped: part of a compression context, or a close
     bool is_message = true;
     bool is_close = false;
-    time_point since{}; // when it came to a queue that waited already
+    bool spared = false; // from the bound
+    time_point since{};  // when it came to a queue that waited already
 
     std::size_t total() const noexcept { return head_size + size; }
   };
@@ -232,6 +232,16 @@ private:
 
   bool control_pending() const noexcept {
     return control_ && (control_->pong || control_->ping || control_->close);
+  }
+  // What counts against the bound.
+  std::size_t bounded_bytes() const noexcept { return queued_bytes_ - spared_bytes_; }
+  std::size_t bounded_messages() const noexcept { return queued_messages_ - spared_messages_; }
+  // `bytes` of `q` have gone, or the whole message.
+  void unspare(const queued &q, std::size_t bytes, bool message) noexcept {
+    if (!q.spared)
+      return;
+    spared_bytes_ -= bytes;
+    spared_messages_ -= message ? 1 : 0;
   }
   control_frames &control();
   static std::unique_ptr<byte_buffer> borrow_cork();
@@ -270,6 +280,8 @@ private:
   queue_meter *meter_ = nullptr;
   counter queued_bytes_;    // begun, cork and queue; control frames aside
   counter queued_messages_; // cork and queue
+  std::size_t spared_bytes_ = 0;
+  std::size_t spared_messages_ = 0;
   std::size_t cork_bytes_ = 0;
   std::size_t cork_messages_ = 0;
   std::unique_ptr<byte_buffer> cork_;

@@ -107,6 +107,10 @@ inline bool outbox::gather(round &r, queued &q) {
                                            std::span<const std::byte>(q.data, q.size));
     queued_bytes_ += bytes.size();
     queued_bytes_ -= q.size;
+    if (q.spared) {
+      spared_bytes_ += bytes.size();
+      spared_bytes_ -= q.size;
+    }
     q.size = bytes.size();
     q.owner = bytes.take();
     q.data = q.owner.data();
@@ -211,6 +215,7 @@ bool outbox::consume(round &r, std::size_t written) {
     const auto left = begun_->total() - begun_offset_;
     const auto part = std::min(left, written);
     queued_bytes_ -= part;
+    unspare(*begun_, part, false);
     written -= part;
     if (part < left) {
       begun_offset_ += part;
@@ -263,6 +268,7 @@ bool outbox::consume(round &r, std::size_t written) {
     const auto total = q.total();
     if (q.is_message)
       --queued_messages_;
+    unspare(q, std::min(written, total), q.is_message);
     if (written < total) {
       queued_bytes_ -= written;
       begun_ = std::make_unique<queued>(std::move(q));

@@ -70,8 +70,8 @@ ring<outbox::queued> &outbox::take_next() noexcept {
 bool outbox::drop_latest_for(std::size_t size) {
   if (!lanes_ || lanes_->latest.empty())
     return false;
-  std::size_t bytes = queued_bytes_;
-  std::size_t messages = queued_messages_;
+  std::size_t bytes = bounded_bytes();
+  std::size_t messages = bounded_messages();
   for (std::size_t i = 0; i < lanes_->latest.size(); ++i)
     if (!lanes_->latest[i].pinned) {
       bytes -= lanes_->latest[i].total();

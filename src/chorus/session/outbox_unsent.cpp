@@ -43,6 +43,7 @@ void outbox::forget_queue() noexcept {
   cork_bytes_ = cork_messages_ = 0;
   queued_messages_.set(0);
   queued_bytes_.set(0);
+  spared_bytes_ = spared_messages_ = 0;
 }
 
 std::vector<message> outbox::take_unsent() {

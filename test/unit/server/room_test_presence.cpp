@@ -223,6 +223,45 @@ BOOST_AUTO_TEST_CASE(lists_and_news_of_one_turn_fit_together) {
   });
 }
 
+BOOST_AUTO_TEST_CASE(a_long_list_is_cut_and_says_so) {
+  run([](shard &home) -> task<> {
+    auto options = present();
+    options.presence_list_most = 3;
+    options.presence_message = [](const presence_event &e) -> message {
+      if (e.what != presence_change::list)
+        return message();
+      const auto me = std::any_of(e.everybody.begin(), e.everybody.end(),
+                                  [&](const auto &one) { return one.user == e.who.user; });
+      return std::to_string(e.everybody.size()) + " of " + std::to_string(e.present) +
+             (me ? "" : " without me");
+    };
+    auto rooms = hub_with(home, options);
+    auto lobby = rooms->get("lobby");
+    std::vector<by_hand> members;
+    std::vector<seat> seats;
+    const auto names = numbered(0, 40);
+    for (int i = 0; i < 40; ++i) {
+      members.push_back(member_of(home));
+      const join_options as{.user = names[static_cast<std::size_t>(i)]};
+      seats.push_back(co_await seated_as(lobby, members.back().s, as));
+      co_await expect(members.back().peer,
+                      texts(std::to_string(std::min(i + 1, 3)) + " of " + std::to_string(i + 1)));
+    }
+    BOOST_CHECK_EQUAL((co_await lobby.presence()).size(), 40);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_room_that_can_not_be_named_has_no_presence) {
+  run([](shard &home) -> task<> {
+    auto rooms = hub_with(home, present());
+    auto odd = rooms->get("caf\xe9");
+    auto a = member_of(home);
+    const auto refused = co_await odd.join(a.s);
+    BOOST_REQUIRE(!refused.has_value());
+    BOOST_CHECK_EQUAL(refused.error(), error::bad_option);
+  });
+}
+
 BOOST_AUTO_TEST_CASE(what_members_are_sent_by_default_is_json) {
   const presence_entry ann{.user = "a\"n", .id = 7, .data = "{\"x\":1}"};
   const presence_entry nobody{.id = 8};
@@ -231,6 +270,8 @@ BOOST_AUTO_TEST_CASE(what_members_are_sent_by_default_is_json) {
   BOOST_CHECK_EQUAL(presence_text(event).text(),
                     R"({"type":"presence","event":"list","room":"lob\"by","members":[)"
                     R"({"user":"a\"n","id":7,"data":{"x":1}},{"user":null,"id":8,"data":null}]})");
+  event.present = 3;
+  BOOST_CHECK(presence_text(event).text().ends_with(R"("data":null}],"cut":true,"present":3})"));
   event = {.what = presence_change::left, .room = "x", .who = ann};
   BOOST_CHECK_EQUAL(presence_text(event).text(),
                     R"({"type":"presence","event":"left","room":"x",)"
