@@ -129,6 +129,37 @@ BOOST_AUTO_TEST_CASE(one_too_many_may_be_told_by_a_close_frame) {
   BOOST_TEST(has(said_by(third), "127.0.0.1"));
 }
 
+// They need not answer the close, so there are only so many of them at a time.
+BOOST_AUTO_TEST_CASE(who_is_told_by_a_close_frame_is_counted_too) {
+  chorus::server_options options;
+  options.max_connections = 1;
+  options.on_limit = chorus::over_limit::close_try_later;
+  options.session.close_timeout = 1h;
+  admitting f(options, 2);
+  auto first = open_session(f.port(), "/where");
+  std::vector<wire> told;
+  for (int i = 0; i < 16; ++i) {
+    told.push_back(open_session(f.port(), "/where"));
+    BOOST_TEST(told.back().read_frame().close_code() == 1013u);
+  }
+  wire over(f.port());
+  const auto answer = ask(over, "/where");
+  BOOST_TEST(answer.starts_with("HTTP/1.1 503 "));
+  BOOST_TEST(has(answer, "Retry-After: "));
+  BOOST_TEST(f.stats().refused_limit == 17u);
+  BOOST_TEST(f.stats().connections == 17u);
+  // One that has gone makes room for another.
+  told.back().close();
+  BOOST_REQUIRE(f.come_to_sessions(16));
+  auto next = open_session(f.port(), "/where");
+  BOOST_TEST(next.read_frame().close_code() == 1013u);
+  // None of them has taken a place of the others'.
+  first.close();
+  BOOST_REQUIRE(f.come_to_sessions(16));
+  auto second = open_session(f.port(), "/where");
+  BOOST_TEST(has(said_by(second), "127.0.0.1"));
+}
+
 BOOST_AUTO_TEST_CASE(sessions_per_user) {
   for (unsigned threads : {1U, 2U}) {
     chorus::server_options options;

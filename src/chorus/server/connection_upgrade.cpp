@@ -102,7 +102,9 @@ task<> http_connection::upgrade(http_head head) {
   }
   if (!lacking.empty()) {
     permit_.release();
-    const bool upgraded = setup_.options.on_limit != over_limit::refuse_upgrade;
+    // Who does not answer the close stays for its close_timeout, so these are counted as well.
+    const bool upgraded =
+        setup_.options.on_limit != over_limit::refuse_upgrade && permit_.take_farewell(setup_);
     status = lacks == refusal::limit ? 503 : 429;
     refused(lacks, upgraded ? 101 : status, head.target());
     if (!upgraded) {

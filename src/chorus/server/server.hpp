@@ -36,8 +36,10 @@ class server_core;
 }
 
 enum class over_limit : std::uint8_t {
-  refuse_upgrade,  // 503 before the upgrade
-  close_try_later, // upgrade, then close with 1013, so that browsers learn why
+  refuse_upgrade, // 503 before the upgrade
+  // Upgrade, then close with 1013, so that browsers learn why. So many at a time as an eighth of
+  // max_connections, at least 16 and at most 1024; beyond that the upgrade is refused.
+  close_try_later,
 };
 
 // Whether connections begin with a header of the PROXY protocol, version 1 or 2, that tells the

@@ -3,6 +3,7 @@
 #include <chorus/server/http.hpp>
 #include <chorus/server/server_shard.hpp>
 
+#include <algorithm>
 #include <string>
 #include <sys/socket.h>
 #include <utility>
@@ -81,6 +82,22 @@ bool connection_permit::take_user(const std::string &user, session &ousted) {
   return all.user != nullptr;
 }
 
+std::size_t connection_permit::most_farewells(std::size_t max_connections) noexcept {
+  constexpr std::size_t fewest = 16;
+  constexpr std::size_t most = 1024;
+  return max_connections == 0 ? most : std::clamp(max_connections / 8, fewest, most);
+}
+
+bool connection_permit::take_farewell(server_setup &setup) {
+  auto place = std::make_unique<further_places>(setup);
+  const auto before = setup.farewells.fetch_add(1, std::memory_order_relaxed);
+  place->farewell = true; // it gives back what has been counted, also when there are too many
+  if (before >= most_farewells(setup.options.max_connections))
+    return false;
+  further_ = std::move(place);
+  return true;
+}
+
 bool connection_permit::open(const session &s) {
   if (further_ && further_->claim && !further_->claim->open(s))
     return false;
@@ -98,6 +115,8 @@ further_places::~further_places() {
     setup.addresses.release(address);
   if (user)
     setup.users.release(user);
+  if (farewell)
+    setup.farewells.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void server_shard::note_accept_errors(server_door &door) noexcept {

@@ -48,6 +48,7 @@ struct server_setup {
   std::shared_ptr<hub> rooms;
   std::shared_ptr<transport::tls_context> tls; // null: plain
   std::atomic<std::size_t> admitted{0};        // sessions that count against max_connections
+  std::atomic<std::size_t> farewells{0};       // sessions that are only told why there is no place
   handshake_table handshakes;                  // connections that count against max_handshakes
   address_tally addresses; // sessions by address, with max_connections_per_address
   user_table users;        // sessions by user, with max_connections_per_user
@@ -77,6 +78,7 @@ struct further_places {
   std::string address; // empty: none
   std::shared_ptr<user_table::place> user;
   std::shared_ptr<user_claims::claim> claim; // among all servers; null: none
+  bool farewell = false;                     // counts among those instead
 };
 
 // One of max_connections, and of the limits per address and user.
@@ -100,6 +102,10 @@ public:
   bool take_user(const std::string &user, session &ousted);
   // Then, with a broker: the place among all servers. Null claims hold nothing.
   void hold(std::shared_ptr<user_claims::claim> claim) { further().claim = std::move(claim); }
+  // Instead of `take`: for a session that is only told why it can't be one. False when there are
+  // `most_farewells` of them: an eighth of max_connections, at least 16, at most 1024.
+  bool take_farewell(server_setup &setup);
+  static std::size_t most_farewells(std::size_t max_connections) noexcept;
   // The session is open; false when it had to make room for another of its user before it was.
   bool open(const session &s);
   void release() noexcept;
