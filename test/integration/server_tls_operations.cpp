@@ -6,6 +6,8 @@
 #include <chorus/client/connect.hpp>
 
 #include <filesystem>
+#include <sys/stat.h>
+#include <utility>
 #include <vector>
 
 using namespace server_test;
@@ -248,6 +250,43 @@ BOOST_AUTO_TEST_CASE(a_bad_reload_keeps_the_old_certificate_and_says_why) {
   std::filesystem::remove(f.certificates.name("server.pem"));
   refuses("server.pem");
   f.certificates.use("server", "server");
+  BOOST_TEST(f.loop.wait(f.server->reload_tls()).has_value());
+}
+
+// A pipe that nobody writes into would hold up the thread that opens it, and all sessions there.
+BOOST_AUTO_TEST_CASE(what_is_no_file_is_refused_unopened) {
+  fixture f;
+  const auto pipe = f.certificates.name("pipe");
+  BOOST_REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const auto certificate = f.certificates.name("server.pem");
+  std::filesystem::remove(certificate);
+  std::filesystem::create_symlink(pipe, certificate);
+  const auto reloaded = f.loop.wait(f.server->reload_tls());
+  BOOST_REQUIRE(!reloaded);
+  BOOST_TEST((reloaded.error() == chorus::error::tls_bad_configuration));
+  const auto why = reloaded.error().message();
+  BOOST_TEST_CONTEXT(why) {
+    BOOST_TEST(has(why, certificate));
+    BOOST_TEST(has(why, "regular file"));
+    BOOST_TEST(has(why, "stays"));
+  }
+  BOOST_TEST((f.loop.wait(hear(f.url("/tls"), trusting()))) == "TLSv1.3||localhost|0|0|||");
+  chorus::tls_options tls;
+  tls.certificate_file = pem("server");
+  tls.key_file = key("server");
+  tls.ca_file = pem("ca");
+  tls.ask_client_certificate = true;
+  for (auto *file : {&tls.certificate_file, &tls.key_file, &tls.ca_file}) { // at the start, too
+    const auto kept = std::exchange(*file, pipe);
+    chorus::server other(f.loop.rt(), {.tls = tls});
+    const auto up = f.loop.wait(other.start());
+    BOOST_REQUIRE(!up);
+    BOOST_TEST(has(up.error().message(), pipe));
+    *file = kept;
+  }
+  // A link to a file is one, as where secrets are mounted.
+  std::filesystem::remove(certificate);
+  std::filesystem::create_symlink(pem("server"), certificate);
   BOOST_TEST(f.loop.wait(f.server->reload_tls()).has_value());
 }
 

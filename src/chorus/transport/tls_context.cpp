@@ -1,14 +1,20 @@
 #include <chorus/transport/tls.hpp>
 #include <chorus/transport/tls_failure.hpp>
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <iterator>
 #include <new>
+#include <sys/stat.h>
+#include <utility>
 
 namespace chorus::transport {
 
@@ -62,6 +68,23 @@ void bind_tickets(SSL_CTX *context, const tls_options &options) {
   unsigned size = 0;
   EVP_Digest(policy.data(), policy.size(), digest.data(), &size, EVP_sha256(), nullptr);
   SSL_CTX_set_session_id_context(context, digest.data(), size);
+}
+
+// A server reads its files on a thread that sessions live on. What can make the reader wait, a pipe
+// above all, is refused unopened; what is not there is left to OpenSSL to complain about.
+result<> check_files(const tls_options &options) {
+  const std::pair<const char *, const std::string &> files[] = {
+      {"certificate", options.certificate_file},
+      {"key", options.key_file},
+      {"CA", options.ca_file}};
+  for (const auto &[role, file] : files) {
+    struct stat what {};
+    if (!file.empty() && ::stat(file.c_str(), &what) == 0 && !S_ISREG(what.st_mode))
+      return bad_options(std::string("the ") + role + " file " + file +
+                         " can't be used: it is no regular file; a server does not read from "
+                         "pipes, devices or directories");
+  }
+  return {};
 }
 
 // The certificate chain and key of this side, and the authorities it trusts.
@@ -185,6 +208,8 @@ result<std::shared_ptr<tls_context>> make_server_context(const tls_options &opti
   if (asks && options.ca_file.empty())
     return bad_options(std::string(options.require_client_certificate ? "require" : "ask") +
                        "_client_certificate needs a ca_file to verify clients against");
+  if (auto usable = check_files(options); !usable)
+    return usable.error();
   auto made = make_context(options, true);
   if (!made)
     return made;
