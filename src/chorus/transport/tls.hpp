@@ -12,6 +12,7 @@
 #include <chorus/transport/stream.hpp>
 #include <chorus/transport/tls_info.hpp>
 #include <chorus/transport/tls_options.hpp>
+#include <chorus/transport/tls_tickets.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -41,9 +42,11 @@ public:
   // In the wire format of RFC 7301 section 3.1.
   const std::string &alpn() const noexcept { return alpn_; }
 
-  // Of servers: from now on session tickets are made by the keys of `other`, too, and its own are
-  // accepted, unless clients are verified in another way or by other authorities.
-  void share_tickets(const tls_context &other) noexcept;
+  // Of servers: what session tickets are sealed with; null of clients.
+  const std::shared_ptr<ticket_keys> &tickets() const noexcept { return tickets_; }
+  // From now on those of `other`: its tickets are accepted, unless clients are verified in another way
+  // or by other authorities. Before the first handshake.
+  void share_tickets(const tls_context &other) noexcept { tickets_ = other.tickets_; }
 
   // Of clients: sessions are kept for the next connection to the same name and port. At most
   // `most_sessions`; tickets of TLS 1.3 are used once (RFC 8446 appendix C.4).
@@ -62,6 +65,7 @@ private:
   tls_verify verify_;
   bool server_;
   bool remembers_ = false;
+  std::shared_ptr<ticket_keys> tickets_;
   std::atomic<std::uint64_t> resumed_{0};
   std::mutex mutex_; // of the sessions: streams on several threads share a context
   std::map<std::string, ssl_session_st *> sessions_;

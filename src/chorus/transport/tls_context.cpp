@@ -54,6 +54,37 @@ int new_session(SSL *ssl, SSL_SESSION *session) {
   return 0;
 }
 
+// Seals a ticket, or says how to open one: 0 is "by a full handshake", 2 "and make a new one", which
+// TLS 1.3 wants every time (RFC 8446 appendix C.4).
+int seal_or_open(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                 EVP_MAC_CTX *mac, int sealing) {
+  const auto &context =
+      *static_cast<const tls_context *>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  auto &keys = *context.tickets();
+  const auto now = detail::clock::now();
+  const auto *aes = EVP_aes_256_cbc();
+  auto key = sealing ? keys.sealing(now) : keys.opening(name, now);
+  if (!key)
+    return sealing ? -1 : 0;
+  char digest[] = "SHA256";
+  const OSSL_PARAM parameters[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->mac.data(), key->mac.size()),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+      OSSL_PARAM_construct_end()};
+  if (EVP_MAC_CTX_set_params(mac, parameters) != 1)
+    return -1;
+  if (sealing) {
+    if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(aes)) != 1 ||
+        EVP_EncryptInit_ex(cipher, aes, nullptr, key->cipher.data(), iv) != 1)
+      return -1;
+    std::copy(key->name.begin(), key->name.end(), name);
+    return 1;
+  }
+  if (EVP_DecryptInit_ex(cipher, aes, nullptr, key->cipher.data(), iv) != 1)
+    return -1;
+  return key->current && SSL_version(ssl) < TLS1_3_VERSION ? 1 : 2;
+}
+
 // A session may go on only where the same would be asked of its client: the same kind of verification,
 // by the same authorities. So both are part of the context that tickets are bound to.
 void bind_tickets(SSL_CTX *context, const tls_options &options) {
@@ -130,6 +161,8 @@ result<std::shared_ptr<tls_context>> make_context(const tls_options &options, bo
 
 tls_context::tls_context(ssl_ctx_st *owned, bool server, const tls_options &options)
     : context_(owned), server_name_(options.server_name), verify_(options.verify), server_(server) {
+  if (server)
+    tickets_ = std::make_shared<ticket_keys>();
   for (const auto &name : options.alpn) {
     alpn_ += static_cast<char>(static_cast<unsigned char>(name.size()));
     alpn_ += name;
@@ -140,13 +173,6 @@ tls_context::~tls_context() {
   for (const auto &[peer, session] : sessions_)
     SSL_SESSION_free(session);
   SSL_CTX_free(context_);
-}
-
-void tls_context::share_tickets(const tls_context &other) noexcept {
-  std::array<unsigned char, 80> keys{}; // name, HMAC and cipher keys, as OpenSSL has them
-  if (SSL_CTX_get_tlsext_ticket_keys(other.context_, keys.data(), keys.size()) == 1)
-    SSL_CTX_set_tlsext_ticket_keys(context_, keys.data(), keys.size());
-  OPENSSL_cleanse(keys.data(), keys.size());
 }
 
 void tls_context::remember_sessions() noexcept {
@@ -223,6 +249,8 @@ result<std::shared_ptr<tls_context>> make_server_context(const tls_options &opti
     SSL_CTX_set_client_CA_list(context.native(), SSL_load_client_CA_file(options.ca_file.c_str()));
   }
   bind_tickets(context.native(), options);
+  SSL_CTX_set_app_data(context.native(), &context);
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(context.native(), seal_or_open);
   if (!context.alpn().empty())
     SSL_CTX_set_alpn_select_cb(context.native(), choose_alpn, &context);
   return made;
