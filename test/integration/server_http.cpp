@@ -81,6 +81,7 @@ BOOST_AUTO_TEST_CASE(every_refusal_names_its_status_and_reason) {
       {"GET / HTTP/1.1\r\n\r\n", "400", "Host"},
       {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400", "Host"},
       {"GET / HTTP/1.0\r\n\r\n", "200", "hello"},
+      {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "200", "hello"},
       {"nonsense\r\n\r\n", "400", "well-formed"},
       {"\x16\x03\x01\x02 a TLS client\r\n\r\n", "400", "well-formed"},
       {"GET / HTTP/3.0\r\n\r\n", "505", "HTTP/1.1"},
@@ -107,6 +108,9 @@ BOOST_AUTO_TEST_CASE(every_refusal_names_its_status_and_reason) {
       BOOST_TEST(answer.starts_with("HTTP/1.1 " + c.status + " "));
       BOOST_TEST(has(answer, c.part));
       BOOST_TEST(has(answer, "Connection: close\r\n"));
+      const auto date = answer.find("\r\nDate: ");
+      BOOST_TEST(date != std::string::npos);
+      BOOST_TEST(answer.find("\r\nDate: ", date + 1) == std::string::npos);
     }
   }
   const auto stats = f.server.stats();

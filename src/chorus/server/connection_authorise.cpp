@@ -2,6 +2,7 @@
 
 #include <chorus/server/http_connection.hpp>
 
+#include <chorus/server/http_date.hpp>
 #include <chorus/server/request_data.hpp>
 #include <chorus/server/secrets.hpp>
 #include <chorus/transport/waiting.hpp>
@@ -49,7 +50,10 @@ task<std::optional<chorus::admission>> http_connection::authorise(const http_hea
   refused(refusal::unauthorized, closed ? 101 : run->answer->answer().status(), head.target());
   if (closed)
     co_return std::move(run->answer);
-  auto answer = write_response(run->answer->answer(), false, false);
+  auto told = run->answer->answer();
+  if (told.header("Date").empty())
+    told.set("Date", std::string(http_date_now()));
+  auto answer = write_response(told, false, false);
   if (!answer.complete)
     co_await hook_failed("it set a header with a malformed name or value", head, pattern);
   else

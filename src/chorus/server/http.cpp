@@ -2,6 +2,7 @@
 
 #include <chorus/protocol/header_text.hpp>
 #include <chorus/server/body_source.hpp>
+#include <chorus/server/http_date.hpp>
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
@@ -89,13 +90,23 @@ struct http_reader::parsing final : http::basic_parser<true> {
     }
   }
 
+  // How many bytes of empty lines `bytes`, which begin a request, begin with (RFC 9112 section 2.2).
+  std::size_t skip_empty_lines(std::string_view bytes) noexcept {
+    constexpr unsigned most = 4;
+    std::size_t skipped = 0;
+    for (; empty_lines < most && bytes.substr(skipped, 2) == "\r\n"; ++empty_lines)
+      skipped += 2;
+    return skipped;
+  }
+
   http_head head;
   std::string body;
   std::size_t max_fields;
   bool too_many_fields = false;
   bool unknown_coding = false;
   bool expects_continue = false;
-  bool body_begun = false; // how the body is to be read is known
+  bool body_begun = false;  // how the body is to be read is known
+  unsigned empty_lines = 0; // before the request
   bool keep_body = false;
   bool folded = false;
 
@@ -198,9 +209,10 @@ std::string http_reader::take_leftover() noexcept { return std::exchange(pending
 
 http_progress http_reader::advance(std::string_view bytes, bool bytes_are_pending) {
   beast::error_code ec;
-  std::size_t used = 0;
+  std::size_t used = parsing_->got_some() ? 0 : parsing_->skip_empty_lines(bytes);
+  const bool line_end_begun = !parsing_->got_some() && bytes.substr(used) == "\r";
   // One call ends behind each structure, and gives up at one that is not all there.
-  while (!parsing_->is_done() && used < bytes.size() && !body_follows()) {
+  while (!line_end_begun && !parsing_->is_done() && used < bytes.size() && !body_follows()) {
     const auto rest = bytes.substr(used);
     const bool in_head = !parsing_->is_header_done();
     const std::size_t n = parsing_->put(boost::asio::const_buffer(rest.data(), rest.size()), ec);
@@ -300,6 +312,7 @@ http_text write_response(const response &r, bool head_only, bool keep_alive) {
 std::string write_refusal(unsigned status, std::string_view sentence,
                           std::span<const header_field> fields, bool keep_alive, bool head_only) {
   std::vector<header_field> all(fields.begin(), fields.end());
+  all.push_back({"Date", http_date_now()}); // RFC 9110 section 6.6.1
   all.push_back({"Content-Type", "text/plain; charset=utf-8"});
   std::string body(sentence);
   body.push_back('\n');

@@ -122,7 +122,7 @@ struct http_reply {
 };
 http_text write_response(const http_reply &reply);
 http_text write_response(const response &r, bool head_only, bool keep_alive);
-// A refusal with a sentence as its body, closing the connection.
+// A refusal with a sentence as its body and the Date, closing the connection.
 std::string write_refusal(unsigned status, std::string_view sentence,
                           std::span<const header_field> fields = {}, bool keep_alive = false,
                           bool head_only = false);

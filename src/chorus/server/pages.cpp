@@ -24,10 +24,11 @@ namespace {
 constexpr header_field offer_websocket[] = {
     {"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Version", "13"}};
 
-// RFC 9110 section 6.6.1; a page's own Date stays.
+// RFC 9110 section 6.6.1. A Date that is there stays.
 void insert_date(std::string &answer) {
   const auto end = answer.find("\r\n");
-  if (end != answer.npos)
+  const auto head = std::string_view(answer).substr(0, answer.find("\r\n\r\n"));
+  if (end != answer.npos && head.find("\r\nDate: ") == head.npos)
     answer.insert(end + 2, "Date: " + std::string(http_date_now()) + "\r\n");
 }
 
@@ -157,7 +158,6 @@ task<page_visit::outcome> page_visit::take_body(bool keep_it, bool head_only) {
       arrived == request_arrival::late
           ? write_refusal(408, "The request body did not arrive in time.", {}, false, head_only)
           : write_refusal(reader_.status(), reader_.reason(), {}, false, head_only);
-  insert_date(answer);
   const bool sent = co_await send(answer);
   co_return sent ? outcome::last : outcome::gone;
 }

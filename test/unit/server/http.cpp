@@ -1,4 +1,5 @@
 #include <chorus/server/http.hpp>
+#include <chorus/server/http_date.hpp>
 
 #include <boost/test/unit_test.hpp>
 
@@ -94,6 +95,33 @@ BOOST_AUTO_TEST_CASE(requests_follow_each_other) {
   BOOST_TEST(!reader.keep_alive());
 }
 
+// What some clients send behind a body (RFC 9112 section 2.2).
+BOOST_AUTO_TEST_CASE(empty_lines_before_a_request_are_skipped) {
+  const std::string request = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
+  for (const std::size_t step : {1U, 2U, 3U, 1000U}) {
+    http_reader reader;
+    BOOST_TEST((feed_all(reader, "\r\n\r\n", step) == http_progress::need_more));
+    BOOST_TEST(!reader.begun());
+    BOOST_TEST((feed_all(reader, request, step) == http_progress::complete));
+    BOOST_TEST(reader.take_head().target() == "/1");
+    BOOST_TEST((reader.next() == http_progress::need_more));
+    BOOST_TEST((feed_all(reader, "\r\n" + request, step) == http_progress::complete));
+    BOOST_TEST(reader.take_head().target() == "/1");
+  }
+  http_reader pipelined;
+  BOOST_TEST((pipelined.feed(request + "\r\n\r\n" + request) == http_progress::complete));
+  BOOST_TEST((pipelined.next() == http_progress::complete));
+  BOOST_TEST(pipelined.take_leftover() == "");
+  // Not for ever, and nothing but whole line ends.
+  std::string many;
+  for (int i = 0; i < 5; ++i)
+    many += "\r\n";
+  BOOST_TEST(refusal_of(many + request) == 400u);
+  BOOST_TEST(refusal_of("\r\r\n" + request) == 400u);
+  BOOST_TEST(refusal_of("\n" + request) == 400u);
+  BOOST_TEST(refusal_of(" \r\n" + request) == 400u);
+}
+
 BOOST_AUTO_TEST_CASE(expect_continue_is_asked_before_the_body) {
   const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
                            "Content-Length: 2\r\n\r\n";
@@ -170,10 +198,15 @@ BOOST_AUTO_TEST_CASE(a_header_cannot_break_out_of_its_line) {
 
 BOOST_AUTO_TEST_CASE(a_refusal_carries_its_sentence) {
   const header_field allow[] = {{"Allow", "GET"}};
-  BOOST_TEST(write_refusal(405, "Use GET.", allow) ==
-             "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\n"
-             "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 9\r\n"
-             "Connection: close\r\n\r\nUse GET.\n");
+  auto text = write_refusal(405, "Use GET.", allow);
+  const auto date = text.find("Date: "); // RFC 9110 section 6.6.1
+  BOOST_REQUIRE(date != std::string::npos);
+  const auto end = text.find("\r\n", date);
+  BOOST_TEST(parse_http_date(text.substr(date + 6, end - date - 6), seconds_now()).has_value());
+  text.erase(date, end + 2 - date);
+  BOOST_TEST(text == "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\n"
+                     "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 9\r\n"
+                     "Connection: close\r\n\r\nUse GET.\n");
 }
 
 BOOST_AUTO_TEST_SUITE_END()
