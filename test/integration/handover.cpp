@@ -13,6 +13,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <poll.h>
 #include <sstream>
 #include <sys/resource.h>
@@ -383,6 +384,92 @@ BOOST_AUTO_TEST_CASE(a_successor_that_dies_before_it_is_ready_costs_nothing) {
   echoes(wire(dir.file("unix")), "by the file");
   heir.signal(SIGINT);
   BOOST_TEST(heir.wait() == 0);
+  BOOST_TEST(!std::filesystem::exists(dir.file("unix")));
+}
+
+// The file goes with the last one who has the socket, and not before.
+BOOST_AUTO_TEST_CASE(a_socket_file_goes_with_its_heir) {
+  scratch dir;
+  running loop;
+  const auto file = dir.file("unix");
+  const auto path = dir.file("handover");
+  std::vector<std::string> sockets{"unix:" + file, "127.0.0.1:0"};
+  std::unique_ptr<chorus::server> old;
+  for (int generation = 0; generation < 3; ++generation) {
+    std::optional<chorus::inheritance> heritage;
+    std::optional<chorus::handover_offer> offer;
+    std::future<chorus::result<>> over;
+    if (old) {
+      offer.emplace(*old, path);
+      BOOST_REQUIRE(loop.wait(offer->open()));
+      over = boost::asio::co_spawn(loop.rt().executor(), offer->handed_over(),
+                                   boost::asio::use_future);
+      { // One who never becomes the heir takes nothing along.
+        auto dropped = loop.wait(chorus::take_over(path));
+        BOOST_REQUIRE(dropped);
+        chorus::server_options options;
+        const auto all = dropped->listen();
+        options.listen = all.at(0);
+        options.also_listen.assign(all.begin() + 1, all.end());
+        chorus::server briefly(loop.rt(), options);
+        BOOST_REQUIRE(loop.wait(briefly.start()));
+        loop.wait(briefly.stop(1s));
+      }
+      auto heir = loop.wait(chorus::take_over(path));
+      BOOST_REQUIRE_MESSAGE(heir, heir.error().message());
+      heritage = std::move(*heir);
+      sockets = heritage->listen();
+      BOOST_TEST(sockets.size() == 2u);
+    }
+    BOOST_TEST(std::filesystem::exists(file) == (old != nullptr));
+    chorus::server_options options;
+    options.listen = sockets.at(0);
+    options.also_listen = {sockets.at(1)};
+    auto srv = std::make_unique<chorus::server>(loop.rt(), options);
+    srv->route("/echo", echo);
+    const auto up = loop.wait(srv->start());
+    BOOST_REQUIRE_MESSAGE(up, up.error().message());
+    BOOST_TEST(srv->addresses().size() == 2u);
+    if (heritage) {
+      BOOST_TEST(loop.wait(heritage->ready()).has_value());
+      BOOST_REQUIRE((over.wait_for(patience) == std::future_status::ready));
+      loop.wait(old->stop(1s));
+      offer.reset();
+    }
+    echoes(wire(file), "whoever it is");
+    old = std::move(srv);
+  }
+  loop.wait(old->stop(1s));
+  BOOST_TEST(!std::filesystem::exists(file));
+}
+
+BOOST_AUTO_TEST_CASE(who_says_nothing_does_not_keep_the_others_waiting) {
+  scratch dir;
+  running loop;
+  chorus::server srv(loop.rt(), {});
+  BOOST_REQUIRE(loop.wait(srv.start()));
+  const auto path = dir.file("handover");
+  chorus::handover_offer offer(srv, path, 1h);
+  BOOST_REQUIRE(loop.wait(offer.open()));
+  auto over =
+      boost::asio::co_spawn(loop.rt().executor(), offer.handed_over(), boost::asio::use_future);
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::memcpy(to.sun_path, path.c_str(), path.size() + 1);
+  const int silent = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  BOOST_REQUIRE(::connect(silent, reinterpret_cast<sockaddr *>(&to), sizeof to) == 0);
+  auto heir = loop.wait(chorus::take_over(path, 20s));
+  BOOST_REQUIRE_MESSAGE(heir, heir.error().message());
+  // The one who has said that it is there has all the time it was promised.
+  const auto sockets = heir->listen();
+  chorus::server next(loop.rt(), {.listen = sockets.at(0)});
+  BOOST_REQUIRE(loop.wait(next.start()));
+  BOOST_TEST(loop.wait(heir->ready()).has_value());
+  BOOST_REQUIRE((over.wait_for(patience) == std::future_status::ready));
+  BOOST_TEST(over.get().has_value());
+  ::close(silent);
+  loop.wait(srv.stop(10ms));
+  loop.wait(next.stop(10ms));
 }
 
 BOOST_AUTO_TEST_CASE(an_old_process_that_dies_leaves_the_sockets_to_the_new_one) {

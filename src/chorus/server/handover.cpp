@@ -23,6 +23,8 @@ using handover::descriptor;
 namespace {
 
 constexpr int waiting_successors = 8;
+// A successor says at once that it has the sockets. Who does not is none, and others wait behind it.
+constexpr std::chrono::seconds until_taken{3};
 
 failure handover_failure(error code, const std::string &path, const std::string &why) {
   failure_detail d;
@@ -34,6 +36,24 @@ failure handover_failure(error code, const std::string &path, const std::string 
 
 bool make_address(const std::string &path, sockaddr_un &name, socklen_t &size) noexcept {
   return !path.starts_with('@') && transport::make_unix_address(path, name, size);
+}
+
+// In as many packets as it takes, in their order.
+bool send_all(int fd, const std::vector<socket_copy> &sockets) {
+  const auto head = std::string(handover::magic) + std::to_string(sockets.size());
+  std::vector<int> packet;
+  for (std::size_t i = 0; i < sockets.size(); ++i) {
+    packet.push_back(sockets[i].socket.get());
+    const bool file = sockets[i].with_file;
+    const bool last = i + 1 == sockets.size() || packet.size() == handover::most_per_packet ||
+                      sockets[i + 1].with_file != file;
+    if (last && !handover::send(
+                    fd, head + std::string(file ? handover::with_file : handover::plain), packet))
+      return false;
+    if (last)
+      packet.clear();
+  }
+  return true;
 }
 
 descriptor make_socket() noexcept {
@@ -126,11 +146,8 @@ task<bool> handover_state::offer_to(std::shared_ptr<handover_state> self, descri
     const auto sockets = co_await std::move(listed);
     if (!sockets || sockets->empty() || sockets->size() > handover::most_sockets)
       co_return false;
-    const auto head = std::string(handover::magic) + std::to_string(sockets->size());
-    for (std::size_t at = 0; at < sockets->size(); at += handover::most_per_packet)
-      if (!handover::send(fd, head, *sockets, at,
-                          std::min(handover::most_per_packet, sockets->size() - at)))
-        co_return false;
+    if (!send_all(fd, *sockets))
+      co_return false;
   }
   if (self->withdrawn)
     co_return false;
@@ -139,7 +156,10 @@ task<bool> handover_state::offer_to(std::shared_ptr<handover_state> self, descri
     int &successor;
     ~no_longer() { successor = -1; }
   } while_waiting{self->successor};
-  auto answer = co_await handover::next_packet(home, fd, until);
+  const auto soon = std::min(until, home.now() + until_taken);
+  auto answer = co_await handover::next_packet(home, fd, soon);
+  if (answer && answer->text == handover::taken)
+    answer = co_await handover::next_packet(home, fd, until);
   if (!answer || answer->text != handover::ready || self->withdrawn)
     co_return false;
   auto releasing = server_core::release_listeners(self->core);
@@ -182,7 +202,7 @@ task<result<>> handover_state::serve(std::shared_ptr<handover_state> self) {
 // The new process's side.
 struct inheritance_state {
   descriptor link;
-  std::vector<descriptor> sockets;
+  std::vector<socket_copy> sockets;
 };
 
 namespace {
@@ -209,6 +229,7 @@ task<result<inheritance>> take_over_here(std::string path, std::chrono::millisec
                                "the process that offers it belongs to another user");
   const auto deadline = home->now() + patience;
   std::size_t total = 1;
+  bool announced = false;
   while (state->sockets.size() < total) {
     auto part = co_await handover::next_packet(*home, state->link.get(), deadline);
     if (!part)
@@ -221,9 +242,14 @@ task<result<inheritance>> take_over_here(std::string path, std::chrono::millisec
         total > handover::most_sockets || part->sockets.empty())
       co_return handover_failure(error::lost, path,
                                  "the process there speaks another handover protocol");
+    const bool file = text.ends_with(handover::with_file);
     for (auto &one : part->sockets)
-      state->sockets.push_back(std::move(one));
+      state->sockets.push_back({std::move(one), file});
+    announced = file || text.ends_with(handover::plain);
   }
+  // One that does not tell the kinds waits for nothing but "ready".
+  if (announced && !handover::send(state->link.get(), handover::taken))
+    co_return handover_failure(error::lost, path, "the process there has ended the handover");
   co_return inheritance(std::move(state));
 }
 
@@ -281,7 +307,7 @@ std::vector<std::string> inheritance::listen() {
   if (!state_)
     return all;
   for (auto &one : state_->sockets)
-    all.push_back("fd:" + std::to_string(one.release()));
+    all.push_back("fd:" + std::to_string(one.socket.release()) + (one.with_file ? ":file" : ""));
   state_->sockets.clear();
   return all;
 }

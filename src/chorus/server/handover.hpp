@@ -36,7 +36,8 @@ struct inheritance_state;
 class handover_offer {
 public:
   // `server` must be started, and must outlive this. A successor has `patience` to say that it is
-  // ready.
+  // ready; who asks for the sockets and does not even take them has three seconds. One is served at a
+  // time.
   handover_offer(server &srv, std::string path,
                  std::chrono::milliseconds patience = std::chrono::seconds(30));
   // Withdraws the offer: removes the socket file, and `handed_over` fails with not_open.
@@ -61,8 +62,10 @@ public:
   explicit inheritance(std::shared_ptr<detail::inheritance_state> state) noexcept
       : state_(std::move(state)) {}
 
-  // "fd:7", … for server_options::listen and also_listen. From here on who starts the server owns the
-  // descriptors; before the first call they are closed with the last copy of this.
+  // "fd:7", … for server_options::listen and also_listen, "fd:8:file" where a socket file goes along
+  // that the old process would have removed: whoever has the socket last does so. From here on who
+  // starts the server owns the descriptors; before the first call they are closed with the last copy of
+  // this.
   std::vector<std::string> listen();
   // To be called once this process accepts. Completes when the old one has stopped doing so; fails
   // with lost when that has died, with timed_out when it says nothing for ten seconds. The sockets are

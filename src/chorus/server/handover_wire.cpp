@@ -34,8 +34,8 @@ bool same_user(int fd) noexcept {
   return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid();
 }
 
-bool send(int fd, std::string_view text, const std::vector<descriptor> &sockets, std::size_t first,
-          std::size_t count) noexcept {
+bool send(int fd, std::string_view text, const std::vector<int> &sockets) noexcept {
+  const std::size_t count = sockets.size();
   alignas(cmsghdr) control_buffer control{};
   iovec piece{const_cast<char *>(text.data()), text.size()};
   msghdr header{};
@@ -48,10 +48,7 @@ bool send(int fd, std::string_view text, const std::vector<descriptor> &sockets,
     part->cmsg_level = SOL_SOCKET;
     part->cmsg_type = SCM_RIGHTS;
     part->cmsg_len = CMSG_LEN(count * sizeof(int));
-    for (std::size_t i = 0; i < count; ++i) {
-      const int one = sockets[first + i].get();
-      std::memcpy(CMSG_DATA(part) + i * sizeof(int), &one, sizeof one);
-    }
+    std::memcpy(CMSG_DATA(part), sockets.data(), count * sizeof(int));
   }
   return ::sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(text.size());
 }

@@ -75,6 +75,7 @@ struct server_options {
   // An inherited descriptor is named "fd:3" (inherited_sockets() knows their numbers): it must be a
   // listening stream socket, `start` takes it over whatever comes of it, and one acceptor deals its
   // connections out to the shards, as for unix sockets. An IPv6 address means IPv6 alone.
+  // "fd:3:file" is what a handover gives: the socket's file is removed when nobody listens there any more.
   std::vector<std::string> also_listen{};
   bool reuse_port = false; // other processes of this user may listen there, too, if they say so
   unsigned unix_socket_mode = 0; // of socket files, like 0660; 0: what the umask leaves

@@ -52,7 +52,7 @@ public:
   static task<result<drain_report>> drain(std::shared_ptr<server_core> self, drain_options options);
   // server_doors.cpp: descriptors for all its listening sockets; and an end to accepting on them, while
   // somebody else does.
-  static task<result<std::vector<transport::descriptor>>>
+  static task<result<std::vector<socket_copy>>>
   duplicate_listeners(std::shared_ptr<server_core> self);
   static task<result<>> release_listeners(std::shared_ptr<server_core> self);
   // server_tls.cpp

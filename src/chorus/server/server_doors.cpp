@@ -42,9 +42,9 @@ task<result<>> begin_listening(std::shared_ptr<server_shard> s, listener_ptr l,
   co_return s->listen(std::move(l), std::move(deal_to));
 }
 
-using descriptors = std::vector<transport::descriptor>;
+using copies = std::vector<socket_copy>;
 
-task<result<descriptors>> copies_of(std::shared_ptr<server_shard> s) {
+task<result<copies>> copies_of(std::shared_ptr<server_shard> s) {
   co_return s->duplicate_listeners();
 }
 
@@ -55,8 +55,8 @@ task<result<>> give_up(std::shared_ptr<server_shard> s) {
 
 } // namespace
 
-task<result<descriptors>> server_core::duplicate_listeners(std::shared_ptr<server_core> self) {
-  descriptors all;
+task<result<copies>> server_core::duplicate_listeners(std::shared_ptr<server_core> self) {
+  copies all;
   for (std::size_t i = 0; i < self->shards_.size(); ++i) {
     auto work = copies_of(self->shards_[i]);
     auto part = co_await on_shard(self->runtime_->shards[i], std::move(work));

@@ -92,13 +92,14 @@ void server_shard::release_listeners() noexcept {
   close_listeners();
 }
 
-std::vector<transport::descriptor> server_shard::duplicate_listeners() const {
-  std::vector<transport::descriptor> all;
+std::vector<socket_copy> server_shard::duplicate_listeners() const {
+  std::vector<socket_copy> all;
   // In the order of the options, which is not that in which they were opened.
   for (auto door = doors_.rbegin(); door != doors_.rend(); ++door) {
-    auto one = (*door)->listener().duplicate();
+    const auto &listener = (*door)->listener();
+    auto one = listener.duplicate();
     if (one)
-      all.push_back(std::move(one));
+      all.push_back({std::move(one), listener.has_file()});
   }
   return all;
 }

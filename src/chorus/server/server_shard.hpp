@@ -187,6 +187,12 @@ struct live_session final : list_hook, session_observer {
   bool cancelled = false;
 };
 
+// A listening socket for another process.
+struct socket_copy {
+  transport::descriptor socket;
+  bool with_file = false; // its socket file goes with it
+};
+
 // Accepts at one address on one shard; server_doors.cpp.
 class server_door final : public transport::accept_handler {
 public:
@@ -257,7 +263,7 @@ public:
   void when_empty(std::function<void()> told);
   // Stops accepting on sockets that somebody else listens on, too.
   void release_listeners() noexcept;
-  std::vector<transport::descriptor> duplicate_listeners() const;
+  std::vector<socket_copy> duplicate_listeners() const;
   void add_to(drain_report &report) const noexcept; // from any thread
 
   // Stops in order; `idle` is called once, when nothing is left here, perhaps at once.

@@ -218,12 +218,16 @@ result<std::unique_ptr<listener>> listener::open(detail::shard &home, std::strin
                                                  listen_options options) {
   descriptor socket;
   if (address.starts_with("fd:")) {
-    const auto digits = address.substr(3);
+    constexpr std::string_view file = ":file";
+    auto digits = address.substr(3);
+    const bool with_file = digits.ends_with(file);
+    if (with_file)
+      digits.remove_suffix(file.size());
     int fd = -1;
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
     if (parsed.ec != std::errc() || parsed.ptr != digits.data() + digits.size() || fd < 0)
       return bad_address(address, "give an inherited descriptor as its number, like fd:3");
-    return adopt(home, fd);
+    return adopt(home, fd, with_file);
   }
   if (address.starts_with("unix:")) {
     const std::string path(address.substr(5));
@@ -234,12 +238,7 @@ result<std::unique_ptr<listener>> listener::open(detail::shard &home, std::strin
     if (const int why = bind_unix(path, name, size, options, socket); why != 0)
       return cannot_listen(address, explain(why));
     std::unique_ptr<listener> made(new listener(home, std::move(socket)));
-    struct stat file {};
-    if (path.front() != '@' && ::lstat(path.c_str(), &file) == 0) {
-      made->file_ = path;
-      made->file_device_ = file.st_dev;
-      made->file_inode_ = file.st_ino;
-    }
+    made->own_file(path);
     return made;
   }
   host_and_port where;
@@ -263,7 +262,16 @@ result<std::unique_ptr<listener>> listener::open(detail::shard &home, std::strin
   return cannot_listen(address, explain(why));
 }
 
-result<std::unique_ptr<listener>> listener::adopt(detail::shard &home, int fd) {
+void listener::own_file(const std::string &path) {
+  struct stat file {};
+  if (path.empty() || path.front() == '@' || ::lstat(path.c_str(), &file) != 0)
+    return;
+  file_ = path;
+  file_device_ = file.st_dev;
+  file_inode_ = file.st_ino;
+}
+
+result<std::unique_ptr<listener>> listener::adopt(detail::shard &home, int fd, bool with_file) {
   const std::string why = unfit(fd);
   // What is no socket may well be this process's own, its log or its loop: a wrong number shall not
   // close that.
@@ -273,7 +281,11 @@ result<std::unique_ptr<listener>> listener::adopt(detail::shard &home, int fd) {
     return cannot_listen("fd:" + std::to_string(fd), why);
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return std::unique_ptr<listener>(new listener(home, std::move(socket)));
+  std::unique_ptr<listener> made(new listener(home, std::move(socket)));
+  made->adopted_ = true;
+  if (constexpr std::string_view scheme = "unix:"; with_file && made->address_.starts_with(scheme))
+    made->own_file(made->address_.substr(scheme.size()));
+  return made;
 }
 
 result<> listener::start(accept_handler &handler) {
@@ -298,8 +310,14 @@ void listener::close() noexcept {
   // Another server may have put its own file there meanwhile.
   struct stat file {};
   if (::lstat(file_.c_str(), &file) == 0 && file.st_dev == file_device_ &&
-      file.st_ino == file_inode_)
-    ::unlink(file_.c_str());
+      file.st_ino == file_inode_) {
+    sockaddr_un name{};
+    socklen_t size = 0;
+    const bool last =
+        !adopted_ || (make_unix_address(file_, name, size) && is_stale(file_.c_str(), name, size));
+    if (last)
+      ::unlink(file_.c_str());
+  }
   file_.clear();
 }
 

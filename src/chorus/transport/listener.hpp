@@ -51,8 +51,8 @@ struct listener_stats {
 class listener final : detail::ready_listener {
 public:
   // `address` is "host:port" (port 0: any free one), "[::1]:port", ":port" for every address of the
-  // machine, "unix:/path", "unix:@name" in the abstract namespace, or "fd:3" to `adopt` that one. An
-  // IPv6 address means IPv6 alone: "[::]:80" and "0.0.0.0:80" stand beside each other, ":80" is
+  // machine, "unix:/path", "unix:@name" in the abstract namespace, or "fd:3" to `adopt` that one,
+  // "fd:3:file" with its socket file. An IPv6 address means IPv6 alone: "[::]:80" and "0.0.0.0:80" stand beside each other, ":80" is
   // both. A socket file that nobody listens on any more is replaced. A host name is looked up,
   // blocking.
   // Fails with error::listen_failed and a sentence, or error::bad_option for a malformed address.
@@ -60,7 +60,9 @@ public:
                                                 listen_options options = {});
   // Around a listening stream socket that was inherited; takes `fd` over. Fails with listen_failed when
   // it is none: another kind of socket is closed then, and what is no socket stays as it is.
-  static result<std::unique_ptr<listener>> adopt(detail::shard &home, int fd);
+  // `with_file`: the socket file was its maker's own, and goes with whoever closes the socket last.
+  static result<std::unique_ptr<listener>> adopt(detail::shard &home, int fd,
+                                                 bool with_file = false);
   ~listener();
   listener(const listener &) = delete;
   listener &operator=(const listener &) = delete;
@@ -68,11 +70,14 @@ public:
   detail::shard &home() const noexcept { return home_; }
   // Begins to accept. Fails with error::listen_failed when the kernel refuses to watch the socket.
   result<> start(accept_handler &handler);
-  // Stops accepting and gives the address free; removes the socket file that `open` made.
+  // Stops accepting and gives the address free; removes the socket file that `open` made, and one that
+  // was adopted if nobody else listens there any more.
   // Idempotent.
   void close() noexcept;
   // The socket file stays when this closes: somebody else listens on the socket as well.
   void leave_file() noexcept { file_.clear(); }
+  // There is a socket file that goes when this closes.
+  bool has_file() const noexcept { return !file_.empty(); }
   // Another descriptor for the same socket; empty when closed or out of descriptors.
   descriptor duplicate() const noexcept;
 
@@ -87,6 +92,7 @@ private:
   };
 
   listener(detail::shard &home, descriptor socket);
+  void own_file(const std::string &path);
   void on_ready(unsigned what) noexcept override;
   bool refuse_one() noexcept;
   void pause() noexcept;
@@ -96,7 +102,8 @@ private:
   descriptor socket_;
   descriptor reserve_;
   std::string address_;
-  std::string file_; // of a unix socket made by us
+  std::string file_; // of a unix socket made by us, or adopted with it
+  bool adopted_ = false;
   std::uint64_t file_device_ = 0;
   std::uint64_t file_inode_ = 0;
   accept_handler *handler_ = nullptr;
