@@ -7,6 +7,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <algorithm>
 #include <future>
 #include <mutex>
 #include <thread>
@@ -379,7 +380,8 @@ BOOST_AUTO_TEST_CASE(a_long_history_does_not_count_against_the_queue) {
     if (h.offset < 0)
       others.push_back(h.payload);
   }
-  BOOST_CHECK_EQUAL(others.back(), "now 2");
+  for (const char *one : {"now 0", "now 1", "now 2"}) // and the list somewhere
+    BOOST_CHECK_EQUAL(std::count(others.begin(), others.end(), one), 1);
   BOOST_CHECK_EQUAL(s.server.stats().evicted, 0);
   // What follows has the bound that it always had.
   for (int i = 0; i < messages; ++i) {
