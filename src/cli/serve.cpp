@@ -55,7 +55,7 @@ void group_help(CLI::App &command) {
        {"--messages-per-second", "--bytes-per-second", "--burst-messages", "--burst-bytes",
         "--over-rate", "--max-message", "--queue-bytes", "--overflow", "--queue-budget"}},
       {"Sessions", {"--ping-interval", "--pong-wait", "--compression", "--presence-grace"}},
-      {"Watching", {"--log-level", "--log-format", "--metrics-token"}},
+      {"Watching", {"--log-level", "--log-format", "--metrics-token", "--admin-token"}},
   };
   for (const auto &[title, options] : groups)
     for (const auto *name : options)
@@ -86,7 +86,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
                "Who comes back to the chat within this time has not left; 0: tell at once");
   add_switch(*sub, "--compression", s.session.compression.enabled, "permessage-deflate");
   add_log_options(*sub, s.log);
-  add_observe_options(*sub, s.metrics_token);
+  add_observe_options(*sub, s.metrics_token, s.admin_token);
   group_help(*sub);
   return sub;
 }
@@ -125,6 +125,8 @@ status run_serve(const serve_settings &given) {
   });
   add_web_routes(srv, talk);
   mount_observe(srv, settings.metrics_token);
+  if (!settings.admin_token.empty())
+    srv.mount_admin("/", {.token = settings.admin_token});
 
   rt.run(live(settings, srv, std::move(heritage), outcome));
   return outcome;

@@ -32,6 +32,7 @@ struct serve_settings {
   std::string handover;
   std::string metrics_token;
   std::chrono::milliseconds presence_grace{5'000};
+  std::string admin_token;
 };
 
 CLI::App *add_serve(CLI::App &app, serve_settings &settings);

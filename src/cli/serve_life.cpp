@@ -128,6 +128,16 @@ void report_end(const chorus::server &srv, std::size_t unanswered, std::size_t c
               stats.evicted, unanswered, cancelled);
 }
 
+// Where a browser finds something: the ready line names what clients connect to.
+void tell_pages(const chorus::server &srv) {
+  for (const auto &url : srv.urls())
+    if (url.starts_with("ws://") || url.starts_with("wss://")) {
+      const auto page = "http" + url.substr(2);
+      log()->info("for a browser: chat at {}/, live figures at {}/dashboard", page, page);
+      return;
+    }
+}
+
 // False when the program can't go on. A server that has taken over already serves without, rather than
 // not at all.
 task<bool> offer_handover(events_ptr e, chorus::server &srv, std::string path, bool needed) {
@@ -256,6 +266,7 @@ task<> live(const serve_settings &settings, chorus::server &srv,
   std::printf("listening on%s\n", urls.c_str());
   std::fflush(stdout);
   log()->info("listening on{} with {} thread(s)", urls, settings.threads);
+  tell_pages(srv);
 
   const int number = co_await serve_on(e, srv);
   if (number == 0)

@@ -4,13 +4,33 @@
 #include <chorus/observe.hpp>
 #endif
 
+#include <algorithm>
+
 namespace cli {
 
-void add_observe_options(CLI::App &app, std::string &metrics_token) {
+namespace {
+
+// An empty one, as from a variable that is not set, must not open what was to be closed.
+std::string usable_token(std::string &text) {
+  const auto visible = [](char c) { return c > ' ' && c <= '~'; };
+  return !text.empty() && std::all_of(text.begin(), text.end(), visible)
+             ? std::string()
+             : "a token is visible ASCII without blanks, and not empty";
+}
+
+} // namespace
+
+void add_observe_options(CLI::App &app, std::string &metrics_token, std::string &admin_token) {
   app.add_option("--metrics-token", metrics_token,
                  "What GET /metrics wants as Authorization: Bearer TOKEN; without one it answers "
                  "anyone")
       ->envname("CHORUS_METRICS_TOKEN")
+      ->check(CLI::Validator(usable_token, ""))
+      ->type_name("TOKEN");
+  app.add_option("--admin-token", admin_token,
+                 "Serve /rooms and /connections to who says Authorization: Bearer TOKEN")
+      ->envname("CHORUS_ADMIN_TOKEN")
+      ->check(CLI::Validator(usable_token, ""))
       ->type_name("TOKEN");
 }
 

@@ -10,8 +10,8 @@
 
 namespace cli {
 
-// --metrics-token
-void add_observe_options(CLI::App &app, std::string &metrics_token);
+// --metrics-token, --admin-token
+void add_observe_options(CLI::App &app, std::string &metrics_token, std::string &admin_token);
 void mount_observe(chorus::server &srv, const std::string &metrics_token);
 
 } // namespace cli

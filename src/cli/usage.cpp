@@ -1,5 +1,6 @@
 #include "usage.hpp"
 
+#include <algorithm>
 #include <string>
 
 namespace cli {
@@ -18,6 +19,11 @@ status end_parsing(const CLI::App &app, const CLI::ParseError &e) {
         strangers.empty() ? "a command is missing" : "no command '" + strangers.front() + "'";
     sentence += "; say serve, connect or bench";
   } else {
+    const auto strangers = commands.front()->remaining();
+    const auto option = std::find_if(strangers.begin(), strangers.end(),
+                                     [](const auto &one) { return one.starts_with("--"); });
+    if (option != strangers.end()) // what came with it is not worth mentioning
+      sentence = "no option '" + *option + "'";
     help += commands.front()->get_name() + ' ';
   }
   complain(commands.empty() ? "" : commands.front()->get_name(),

@@ -265,8 +265,7 @@ task<response> answer(std::shared_ptr<metrics_state> state, std::string token, r
   constexpr std::string_view scheme = "Bearer ";
   const auto given = r.header("Authorization");
   if (!token.empty() && (!given.starts_with(scheme) || !same(given.substr(scheme.size()), token))) {
-    response refused(401, "This page needs the token of the server's metrics_options, as "
-                          "\"Authorization: Bearer TOKEN\".\n");
+    response refused(401, "This needs the header Authorization: Bearer with the metrics token.\n");
     refused.set("WWW-Authenticate", "Bearer");
     co_return refused;
   }

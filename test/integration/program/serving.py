@@ -1,11 +1,12 @@
 """`chorus serve`."""
+import http.client
 import signal
 import socket
 import subprocess
 import tempfile
 
-from contract import (FAILED, OK, PATIENCE, PROTOCOL, REFUSED, TLS, Contract, Serve, close_frame,
-                      program, run)
+from contract import (FAILED, OK, PATIENCE, PROTOCOL, REFUSED, TLS, USAGE, Contract, Serve,
+                      close_frame, program, run)
 
 
 class Serving(Contract):
@@ -73,6 +74,50 @@ class Serving(Contract):
                     self.assertEqual(answer.split()[1], status)
                     if path == "/":
                         self.assertIn(b"<title>Chorus chat</title>", answer)
+
+    def ask(self, server, path, token=None):
+        """Status, and body."""
+        link = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        try:
+            link.request("GET", path, headers={"Authorization": "Bearer " + token} if token else {})
+            answer = link.getresponse()
+            return answer.status, answer.read()
+        finally:
+            link.close()
+
+    def test_admin_pages_need_their_token(self):
+        with Serve("--admin-token", "let-me-in") as server:
+            for path, name in (("/rooms", b"rooms"), ("/connections", b"connections")):
+                self.assertEqual(self.ask(server, path)[0], 401)
+                self.assertEqual(self.ask(server, path, "let-me-out")[0], 401)
+                status, body = self.ask(server, path, "let-me-in")
+                self.assertEqual(status, 200)
+                self.assertIn(name, body)
+            self.assertEqual(self.ask(server, "/")[0], 200)
+        with Serve() as server:
+            self.assertEqual(self.ask(server, "/rooms", "let-me-in")[0], 404)
+
+    def test_empty_tokens_are_refused(self):
+        for option in ("--admin-token", "--metrics-token"):
+            for token in ("", "two words"):
+                with self.subTest((option, token)):
+                    ended = run("serve", "--listen", "127.0.0.1:0", option, token)
+                    self.assert_status(ended, USAGE)
+                    self.assert_sentence(ended, option, "not empty")
+
+    def test_the_log_names_what_a_browser_finds(self):
+        with tempfile.TemporaryFile() as log:
+            with Serve(stderr=log) as server:
+                port = server.port
+            log.seek(0)
+            text = log.read().decode()
+            self.assertIn(f"http://127.0.0.1:{port}/,", text)
+            self.assertIn(f"http://127.0.0.1:{port}/dashboard", text)
+
+    def test_an_unknown_option_is_named(self):
+        ended = run("serve", "--lisen", "127.0.0.1:0")
+        self.assert_status(ended, USAGE)
+        self.assert_sentence(ended, "no option '--lisen'", "chorus serve --help")
 
     def test_unknown_path_is_refused(self):
         with Serve() as server:
