@@ -87,6 +87,14 @@ public:
       return "a limit was reached";
     case error::join_refused:
       return "the room does not take this member; its join hook refused";
+    case error::tls_wrong_key:
+      return "the peer's key is none of the pinned ones";
+    case error::proxy_refused:
+      return "the proxy did not connect to the server";
+    case error::proxy_invalid:
+      return "what answers at the proxy's address is no such proxy";
+    case error::proxy_timeout:
+      return "the proxy did not connect to the server in time";
     }
     return "unknown chorus error " + std::to_string(value);
   }
@@ -94,11 +102,12 @@ public:
 
 bool is_timeout(error e) noexcept {
   return e == error::timed_out || e == error::write_timeout || e == error::resolve_timeout ||
-         e == error::connect_timeout || e == error::tls_timeout || e == error::upgrade_timeout;
+         e == error::connect_timeout || e == error::tls_timeout || e == error::upgrade_timeout ||
+         e == error::proxy_timeout;
 }
 
 bool is_tls(error e) noexcept {
-  return e >= error::tls_failed && e <= error::tls_bad_configuration;
+  return (e >= error::tls_failed && e <= error::tls_bad_configuration) || e == error::tls_wrong_key;
 }
 
 bool is_ended(error e) noexcept {
@@ -111,7 +120,7 @@ bool is_fatal(error e) noexcept {
          e == error::tls_wrong_host || e == error::tls_unknown_issuer ||
          e == error::tls_bad_certificate || e == error::tls_bad_configuration ||
          e == error::tls_not_tls || e == error::upgrade_invalid || e == error::no_runtime ||
-         e == error::shut_down;
+         e == error::shut_down || e == error::tls_wrong_key || e == error::proxy_invalid;
 }
 
 class library_conditions final : public boost::system::error_category {
@@ -144,7 +153,8 @@ public:
     case condition::timeout:
       return is_timeout(e);
     case condition::refused:
-      return e == error::connect_failed || e == error::upgrade_refused || e == error::join_refused;
+      return e == error::connect_failed || e == error::upgrade_refused ||
+             e == error::join_refused || e == error::proxy_refused;
     case condition::tls:
       return is_tls(e) || e == error::tls_timeout;
     case condition::fatal:

@@ -57,6 +57,12 @@ enum class error {
   room_closed,
   limit_reached, // a connection or membership limit
   join_refused,  // a hook of the server or of the room said no
+
+  // Reaching a peer, continued.
+  tls_wrong_key, // the peer's key is none of the pinned ones
+  proxy_refused, // the proxy did not connect to the server, or wants (other) credentials
+  proxy_invalid, // what answers there is no such proxy
+  proxy_timeout,
 };
 
 // What a program usually decides on.

@@ -23,6 +23,8 @@ std::string_view to_string(stage s) noexcept {
     return "close";
   case stage::listen:
     return "listen";
+  case stage::proxy:
+    return "proxy";
   }
   return "unknown";
 }
@@ -43,7 +45,9 @@ const failure_detail &failure::detail() const noexcept {
 }
 
 std::string failure::message() const {
-  return detail_ && !detail_->sentence.empty() ? detail_->sentence : code_.message();
+  if (!detail_ || detail_->sentence.empty())
+    return code_.message();
+  return detail_->hint.empty() ? detail_->sentence : detail_->sentence + "; " + detail_->hint;
 }
 
 void throw_exception_from_error(const failure &f, const boost::source_location &) {

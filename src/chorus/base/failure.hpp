@@ -25,12 +25,19 @@ enum class stage : std::uint8_t {
   open, // the session was established
   close,
   listen,
+  proxy, // what stands between this side and the server
 };
 std::string_view to_string(stage) noexcept;
 
+// An address that was tried in vain.
+struct tried_address {
+  std::string address;
+  error_code why;
+};
+
 struct failure_detail {
   stage where = stage::none;
-  std::string sentence;         // what happened and what to do, for a person
+  std::string sentence;         // what happened, for a person
   std::string address;          // "192.0.2.1:80", "unix:/run/x"; empty when none was reached
   std::uint16_t close_code = 0; // RFC 6455 section 7.1.5; 0 when no close frame was involved
   std::string close_reason;     // UTF-8, at most 123 bytes
@@ -38,6 +45,10 @@ struct failure_detail {
   unsigned status = 0;          // HTTP status of a refused upgrade; 0 otherwise
   std::vector<std::pair<std::string, std::string>> headers; // of the refusal
   std::string body; // the first bytes of the refusal's body (at most 1 KiB)
+  std::string hint; // what to do about it, where there is more to say than the sentence does
+  // When several addresses of the host were tried: each, in the order in which they failed; at most 32.
+  std::vector<tried_address> tried;
+  std::string tls_alert; // by which the peer ended TLS, as in "handshake failure"
 };
 
 class failure {
@@ -51,7 +62,7 @@ public:
   error_code code() const noexcept { return code_; }
   // Always a valid reference; default values when there is no detail.
   const failure_detail &detail() const noexcept;
-  // The sentence of the detail, or the code's message.
+  // The sentence of the detail and its hint, or the code's message.
   std::string message() const;
 
   friend bool operator==(const failure &f, error e) noexcept { return f.code_ == e; }

@@ -101,6 +101,33 @@ std::string decoded(std::string_view text) {
   return out;
 }
 
+struct credentials {
+  std::string user;
+  std::string password;
+};
+
+// RFC 3986 section 3.2.1; what basic authentication can carry (RFC 7617 section 2).
+result<credentials> parse_credentials(std::string_view text) {
+  if (text.find('@') != std::string_view::npos)
+    return bad("an @ in the URL's user or password must be written as %40");
+  if (auto wrong = check_encoding(text, "user or password"))
+    return *std::move(wrong);
+  const auto colon = text.find(':');
+  credentials out;
+  out.user = decoded(text.substr(0, colon));
+  if (colon != std::string_view::npos)
+    out.password = decoded(text.substr(colon + 1));
+  if (out.user.empty())
+    return bad("the URL names no user before the @; write it as in wss://user:password@host/");
+  if (out.user.find(':') != std::string::npos)
+    return bad("the user of a URL can't hold a colon: basic authentication has no place for it");
+  for (const auto *part : {&out.user, &out.password})
+    for (const char c : *part)
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+        return bad("the URL's user or password holds a control character");
+  return out;
+}
+
 result<std::string> parse_ipv6(std::string_view text) {
   // RFC 6874: a zone stands after an encoded percent sign.
   auto address = text;
@@ -238,9 +265,19 @@ result<url> url::parse(std::string_view text) {
   const auto authority_end = std::min(rest.find_first_of("/?"), rest.size());
   auto authority = rest.substr(0, authority_end);
   const auto target = rest.substr(authority_end);
-  if (authority.find('@') != std::string_view::npos)
-    return bad("credentials in a URL are not sent; remove what stands before the @ and give an "
-               "Authorization header instead");
+  if (const auto at = authority.rfind('@'); at != std::string_view::npos) {
+    if (!out.is_websocket())
+      return bad(
+          "framed messages have no place for credentials; remove what stands before the @ and "
+          "send them as a message");
+    auto taken = parse_credentials(authority.substr(0, at));
+    if (!taken)
+      return taken.error();
+    out.user_ = std::move(taken->user);
+    out.password_ = std::move(taken->password);
+    out.has_credentials_ = true;
+    authority.remove_prefix(at + 1);
+  }
   if (authority.empty() || authority.rfind(':') == 0)
     return bad("the URL names no host; write it as in " + name + "://example.org:8080");
 

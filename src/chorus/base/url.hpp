@@ -6,7 +6,8 @@
 //   tcp://host:port                    tls://…   framed messages; the port is needed
 //   unix://path                                  framed messages over a unix socket
 //
-// IPv6 addresses stand in brackets. A fragment (RFC 6455 section 3) and credentials are refused.
+// IPv6 addresses stand in brackets. ws and wss take a user and a password before the host, percent-encoded:
+// wss://user:password@host/. A fragment is refused (RFC 6455 section 3).
 
 #include <chorus/base/result.hpp>
 
@@ -35,6 +36,10 @@ public:
   const std::string &socket_path() const noexcept { return socket_path_; }
   // What the request line asks for: path and query as written, at least "/". Empty without WebSocket.
   const std::string &target() const noexcept { return target_; }
+  // What stands before the host, decoded: for basic authentication (RFC 7617). Secrets.
+  bool has_credentials() const noexcept { return has_credentials_; }
+  const std::string &user() const noexcept { return user_; }
+  const std::string &password() const noexcept { return password_; }
   // The value of a Host header (RFC 9110 section 7.2): the port only when it is not the default.
   std::string authority() const;
 
@@ -48,7 +53,7 @@ public:
   bool is_unix() const noexcept {
     return scheme_ == url_scheme::unix_socket || scheme_ == url_scheme::ws_unix;
   }
-  // The URL again, normalised: scheme and host in lower case, no default port.
+  // The URL again, normalised: scheme and host in lower case, no default port, no credentials.
   std::string str() const;
 
   friend bool operator==(const url &, const url &) = default;
@@ -59,6 +64,9 @@ private:
   std::string host_ = "localhost";
   std::string socket_path_;
   std::string target_ = "/";
+  std::string user_;
+  std::string password_;
+  bool has_credentials_ = false;
 };
 
 } // namespace chorus

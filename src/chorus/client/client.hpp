@@ -139,6 +139,7 @@ struct client_options {
   std::function<void(const recovery &)> on_recovery{};
   // Told of attempts, connections and their loss; null: nobody.
   std::shared_ptr<log_sink> log{};
+  std::chrono::milliseconds connect_stagger{250}; // see connect_options
 };
 
 // Trying again the same way can't succeed, so a client stops: an unusable URL or option; a

@@ -56,6 +56,7 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
     one.connect_timeout = options.connect_timeout;
     one.tls_timeout = options.tls_timeout;
     one.upgrade_timeout = options.upgrade_timeout;
+    one.connect_stagger = options.connect_stagger;
     auto plan = make_plan(text, one);
     if (!plan)
       unusable(plan.error().message());

@@ -279,6 +279,7 @@ task<> client_core::back_off(duration delay) {
 
 failure client_core::exhausted(const failure &last) const {
   auto detail = last.detail();
+  detail.hint.clear(); // the message below has it
   detail.sentence = "gave up after " + std::to_string(options_.max_attempts) +
                     " attempts in a row; the last one: " + last.message();
   return failure(make_error_code(error::attempts_exhausted), std::move(detail));

@@ -38,6 +38,9 @@ struct connect_options {
   std::chrono::milliseconds upgrade_timeout{10'000};
   std::size_t max_response_bytes = 16 * 1024; // of the answer's head; beyond it upgrade_invalid
   bool keep_alive = true;                     // SO_KEEPALIVE
+  // A name's addresses are tried in a race, IPv6 and IPv4 in turn: so long after one the next is started,
+  // the first that connects wins (RFC 8305). 10 ms or more.
+  std::chrono::milliseconds connect_stagger{250};
 };
 static_assert(std::is_trivially_destructible_v<connect_options>);
 

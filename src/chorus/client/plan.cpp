@@ -1,5 +1,6 @@
 #include <chorus/client/plan.hpp>
 
+#include <chorus/base/base64.hpp>
 #include <chorus/protocol/handshake.hpp>
 #include <chorus/protocol/header_text.hpp>
 
@@ -63,6 +64,14 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
                  "control characters and no blanks around it");
   }
 
+  if (plan->where.has_credentials()) {
+    for (const auto &h : options.headers)
+      if (protocol::detail::equal_ignoring_case(h.name, "Authorization"))
+        return bad("the URL holds credentials and there is an Authorization header; choose one");
+    plan->authorization = "Authorization: Basic " +
+                          to_base64(plan->where.user() + ":" + plan->where.password()) + "\r\n";
+  }
+
   if (!websocket && !options.subprotocols.empty())
     return bad("only a WebSocket handshake has subprotocols; leave them out for " +
                std::string(to_string(plan->where.scheme())) + "://");
@@ -82,6 +91,8 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
                              std::pair{options.upgrade_timeout, "upgrade_timeout"}})
     if (limit.count() <= 0)
       return bad(std::string(name) + " must be longer than zero");
+  if (options.connect_stagger < std::chrono::milliseconds(10))
+    return bad("connect_stagger must be 10 ms or more (RFC 8305 section 8)");
   if (options.max_response_bytes == 0)
     return bad("max_response_bytes must not be zero");
   if (const auto complaint = complaint_about(options.session.heartbeat); !complaint.empty())
@@ -104,6 +115,7 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
   plan->dial.connect_timeout = std::min(options.connect_timeout, longest);
   plan->dial.tls_timeout = std::min(options.tls_timeout, longest);
   plan->dial.keep_alive = options.keep_alive;
+  plan->dial.stagger = std::min(options.connect_stagger, longest);
   if (options.tls)
     plan->dial.tls = *options.tls;
   plan->upgrade_timeout = std::min(options.upgrade_timeout, longest);

@@ -17,6 +17,7 @@ namespace chorus::detail {
 struct connect_plan {
   url where;
   std::string extra_headers; // rendered, each line with its end
+  std::string authorization; // by the URL's credentials; rendered
   std::vector<std::string> subprotocols;
   session_options session;
   transport::dial_options dial;

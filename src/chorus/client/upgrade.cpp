@@ -115,7 +115,7 @@ std::string upgrade_request(const connect_plan &plan, std::string_view key) {
   }
   if (const auto offer = protocol::make_offer(plan.session.compression); !offer.empty())
     out.append("Sec-WebSocket-Extensions: ").append(offer).append("\r\n");
-  out.append(plan.extra_headers).append("\r\n");
+  out.append(plan.authorization).append(plan.extra_headers).append("\r\n");
   return out;
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// Connecting to the first of several addresses that answers.
+// Connecting to the first of several addresses that answers (RFC 8305 sections 4 and 5).
 
 #include <chorus/async/shard.hpp>
 #include <chorus/async/task.hpp>
@@ -27,10 +27,24 @@ struct endpoint {
   std::string text() const { return address_text(get(), size); }
 };
 
-// Tries the addresses in turn within `limit`. Each has a fair share of what is left of that,
-// so that one that swallows packets does not cost the rest their chance. Fails with connect_timeout,
-// or connect_failed about the last address tried. Cancelling throws, by Asio's own rule.
+// The families in turn, beginning with that of the first; within a family the order stays.
+std::vector<endpoint> interleave(std::vector<endpoint> addresses);
+
+struct race_options {
+  std::chrono::milliseconds limit{10'000}; // for all addresses together
+  std::chrono::milliseconds stagger{250};  // between one start and the next
+  bool keep_alive = true;                  // SO_KEEPALIVE
+};
+
+// Of a name with more addresses than this only the first are tried.
+constexpr std::size_t most_addresses = 32;
+
+// Starts one address after the other, the next when `stagger` has passed or one in flight has failed;
+// sooner, if `limit` would leave some without a start. The first that connects wins; the others are given
+// up at once. Fails with connect_failed, about the last address that said no, or with connect_timeout
+// when all were silent; the detail's `tried` tells of each when there were several. Cancelling throws, by
+// Asio's own rule, and leaves no socket behind.
 task<result<descriptor>> connect_any(detail::shard &home, std::vector<endpoint> addresses,
-                                     std::chrono::milliseconds limit, bool keep_alive);
+                                     race_options options);
 
 } // namespace chorus::transport

@@ -1,6 +1,5 @@
 #include <chorus/transport/dial.hpp>
 
-#include <chorus/transport/connect_any.hpp>
 #include <chorus/transport/socket_stream.hpp>
 #include <chorus/transport/tls.hpp>
 #include <chorus/transport/waiter.hpp>
@@ -114,13 +113,20 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
       co_return not_a_path(target.path);
     addresses.emplace_back(&name, size);
   } else {
-    auto found = co_await resolve(home, target, options.resolve_timeout);
+    auto found = result<std::vector<endpoint>>(std::vector<endpoint>());
+    if (options.look_up)
+      found = options.look_up(target);
+    else
+      found = co_await resolve(home, target, options.resolve_timeout);
     if (!found)
       co_return found.error();
-    addresses = std::move(*found);
+    addresses = interleave(std::move(*found));
   }
-  auto connecting =
-      connect_any(home, std::move(addresses), options.connect_timeout, options.keep_alive);
+  race_options race;
+  race.limit = options.connect_timeout;
+  race.stagger = options.stagger;
+  race.keep_alive = options.keep_alive;
+  auto connecting = connect_any(home, std::move(addresses), race);
   auto connected = co_await std::move(connecting);
   if (!connected)
     co_return connected.error();

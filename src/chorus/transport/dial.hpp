@@ -1,15 +1,18 @@
 #pragma once
-// Dialling: from a host name to a connected stream. Resolves, tries the addresses in turn, and runs
-// the TLS handshake; each stage has a deadline and an error of its own.
+// Dialling: from a host name to a connected stream. Resolves, races the addresses, and runs the TLS
+// handshake; each stage has a deadline and an error of its own.
 
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
+#include <chorus/transport/connect_any.hpp>
 #include <chorus/transport/stream.hpp>
 #include <chorus/transport/tls_options.hpp>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace chorus::transport {
 
@@ -30,9 +33,12 @@ struct dial_options {
   tls_options tls;
   // Built from `tls` beforehand, for who dials often; null: built by each call, which reads the files.
   std::shared_ptr<tls_context> ready_context{};
+  std::chrono::milliseconds stagger{250}; // see race_options
+  // Asked for the addresses of a name instead of the system's resolver, for tests.
+  std::function<result<std::vector<endpoint>>(const dial_target &)> look_up{};
 };
 
-// On shard `home`, whose thread must be the calling one. TCP_NODELAY is set before anything is sent.
+// On shard `home`, whose thread must be the calling one. The name is looked up afresh by each call. TCP_NODELAY is set before anything is sent.
 task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target target,
                                            dial_options options);
 

@@ -85,8 +85,14 @@ const std::vector<refusal> bad_urls{
     {"ws://[]/", "no IPv6 address"},
     {"ws://[::1%25]/", "zone"},
     {"ws://[::1%25a/b]/", "bracket"},
-    {"ws://user:secret@h/", "credentials in a URL are not sent"},
-    {"ws://user@h/", "Authorization"},
+    {"tcp://user:secret@h:1", "no place for credentials"},
+    {"ws://a@b@h/", "written as %40"},
+    {"ws://@h/", "names no user"},
+    {"ws://:secret@h/", "names no user"},
+    {"ws://a%3Ab:c@h/", "can't hold a colon"},
+    {"ws://a:b%0D@h/", "control character"},
+    {"ws://a%4:b@h/", "% that two hexadecimal digits"},
+    {"ws://a:b@/", "names no host"},
     {"ws://h/#top", "no fragment"},
     {"ws://h#", "no fragment"},
     {"ws://h/a b", "blank"},
@@ -198,9 +204,9 @@ BOOST_AUTO_TEST_CASE(refuses_with_a_sentence) {
 }
 
 BOOST_AUTO_TEST_CASE(sentences_keep_secrets) {
-  for (const auto *text :
-       {"ws://user:hunter2@h/", "ws://h/?token=hunter2#x", "ws://h:x/?token=hunter2",
-        "ws://h/?token=hunter2 ", "http://h/?hunter2", "tcp://h:1/hunter2"}) {
+  for (const auto *text : {"ws://user:hunter2@h:x/", "tcp://user:hunter2@h:1",
+                           "ws://h/?token=hunter2#x", "ws://h:x/?token=hunter2",
+                           "ws://h/?token=hunter2 ", "http://h/?hunter2", "tcp://h:1/hunter2"}) {
     const auto u = url::parse(text);
     BOOST_REQUIRE(!u.has_value());
     BOOST_TEST(u.error().message().find("hunter2") == std::string::npos);
@@ -210,6 +216,23 @@ BOOST_AUTO_TEST_CASE(sentences_keep_secrets) {
 BOOST_AUTO_TEST_CASE(default_is_usable) {
   const url u;
   BOOST_TEST(u.str() == "ws://localhost/");
+}
+
+BOOST_AUTO_TEST_CASE(credentials_are_decoded_and_never_shown) {
+  const auto u = chorus::url::parse("wss://J%C3%B6:p%40ss:w%20rd@Example.org:8443/a");
+  BOOST_REQUIRE(u.has_value());
+  BOOST_TEST(u->has_credentials());
+  BOOST_TEST(u->user() == "J\xc3\xb6");
+  BOOST_TEST(u->password() == "p@ss:w rd");
+  BOOST_TEST(u->host() == "example.org");
+  BOOST_TEST(u->authority() == "example.org:8443");
+  BOOST_TEST(u->str() == "wss://example.org:8443/a");
+  const auto alone = chorus::url::parse("ws://me@[::1]:8080/");
+  BOOST_REQUIRE(alone.has_value());
+  BOOST_TEST(alone->user() == "me");
+  BOOST_TEST(alone->password().empty());
+  BOOST_TEST(alone->host() == "::1");
+  BOOST_TEST(!chorus::url::parse("ws://h/a@b")->has_credentials());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

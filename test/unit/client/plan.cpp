@@ -250,4 +250,25 @@ BOOST_AUTO_TEST_CASE(states_have_names) {
   BOOST_TEST(to_string(chorus::client_state::closed) == "closed");
 }
 
+// The example of RFC 7617 section 2, and what a header of that name would make of it.
+BOOST_AUTO_TEST_CASE(credentials_of_the_url_are_sent_as_basic_authentication) {
+  const auto plan = make_plan("ws://Aladdin:open%20sesame@h/", {});
+  BOOST_REQUIRE(plan.has_value());
+  const auto request = chorus::detail::upgrade_request(**plan, "dGhlIHNhbXBsZSBub25jZQ==");
+  BOOST_TEST(says(request, "\r\nAuthorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n"));
+  BOOST_TEST(says(request, "\r\nHost: h\r\n"));
+  const std::array<header, 1> headers{{{"authorization", "Bearer x"}}};
+  connect_options o;
+  o.headers = headers;
+  BOOST_TEST(says(sentence_of("ws://a:b@h/", o), "choose one"));
+}
+
+BOOST_AUTO_TEST_CASE(the_stagger_has_a_lower_bound) {
+  connect_options o;
+  o.connect_stagger = 10ms;
+  BOOST_TEST(make_plan("ws://h/", o).has_value());
+  o.connect_stagger = 9ms;
+  BOOST_TEST(says(sentence_of("ws://h/", o), "connect_stagger"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

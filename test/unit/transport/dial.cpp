@@ -4,11 +4,14 @@
 
 #include <chorus/transport/dial.hpp>
 
+#include <netinet/in.h>
+
 using namespace chorus;
 using namespace chorus::test;
 using transport::dial;
 using transport::dial_options;
 using transport::dial_target;
+using transport::endpoint;
 using transport::listener;
 
 namespace {
@@ -204,6 +207,47 @@ BOOST_AUTO_TEST_CASE(cancelling_throws_and_leaks_nothing) {
     }
     BOOST_TEST(home.poll().size() == 0U);
     BOOST_TEST(lowest_free() == before);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(races_the_addresses_of_a_name) {
+  run([](detail::shard &home) -> task<> {
+    acceptor a(home);
+    auto l = listener::open(home, "127.0.0.1:0");
+    BOOST_REQUIRE(l.has_value());
+    BOOST_REQUIRE((*l)->start(a).has_value());
+    // Nobody is at the first ones: ::1 and 127.0.0.2 on the same port.
+    dial_target target;
+    target.host = "several.test";
+    target.port = port_of(**l);
+    dial_options options;
+    std::vector<std::string> asked;
+    options.look_up = [&asked](const dial_target &of) {
+      asked.push_back(of.host);
+      std::vector<endpoint> found;
+      const auto port = htons(static_cast<std::uint16_t>(std::stoi(of.port)));
+      sockaddr_in6 six{};
+      six.sin6_family = AF_INET6;
+      six.sin6_addr = in6addr_loopback;
+      six.sin6_port = port;
+      found.emplace_back(&six, sizeof six);
+      for (unsigned last = 2; last >= 1; --last) {
+        sockaddr_in four{};
+        four.sin_family = AF_INET;
+        four.sin_addr.s_addr = htonl(0x7f000000U + last);
+        four.sin_port = port;
+        found.emplace_back(&four, sizeof four);
+      }
+      return result<std::vector<endpoint>>(std::move(found));
+    };
+    // Each call asks again.
+    for (std::size_t i = 1; i <= 2; ++i) {
+      auto s = co_await dial(home, target, options);
+      BOOST_REQUIRE(s.has_value());
+      BOOST_TEST((*s)->remote_address() == (*l)->local_address());
+      BOOST_TEST(asked.size() == i);
+      BOOST_TEST(asked.back() == "several.test");
+    }
   });
 }
 
