@@ -2,6 +2,7 @@
 // The whole public API but JSON (`chorus/json.hpp`) and the operators (`chorus/operators.hpp`).
 
 #include <chorus/async/runtime.hpp>
+#include <chorus/base/explain.hpp>
 #include <chorus/client/client.hpp>
 #include <chorus/client/connect.hpp>
 #include <chorus/server/handover.hpp>

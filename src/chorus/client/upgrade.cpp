@@ -82,7 +82,7 @@ failure refused(const http_response_reader &answer, const transport::stream &s,
   detail.sentence = "the server answered the upgrade with " + std::to_string(answer.status());
   if (!answer.reason().empty())
     detail.sentence += " " + answer.reason().substr(0, 80);
-  detail.sentence += ": " + hint(answer, plan);
+  detail.hint = hint(answer, plan);
   return failure(make_error_code(error::upgrade_refused), std::move(detail));
 }
 

@@ -26,11 +26,14 @@ std::string text_of(unsigned long code) {
   return reason ? reason : "OpenSSL error " + std::to_string(code);
 }
 
-failure make(chorus::error code, const tls_situation &where, std::string sentence) {
+failure make(chorus::error code, const tls_situation &where, std::string sentence,
+             std::string hint = {}, std::string alert = {}) {
   failure_detail detail;
   detail.where = stage::tls;
   detail.address = where.address;
   detail.sentence = std::move(sentence);
+  detail.hint = std::move(hint);
+  detail.tls_alert = std::move(alert);
   return failure(make_error_code(code), std::move(detail));
 }
 
@@ -44,22 +47,20 @@ failure untrusted(const tls_situation &where, long verdict) {
   switch (verdict) {
   case X509_V_ERR_CERT_HAS_EXPIRED:
   case X509_V_ERR_CERT_NOT_YET_VALID:
-    return make(error::tls_expired, where,
-                subject + " is not valid now (" + reason +
-                    "); renew it, or set this machine's clock right");
+    return make(error::tls_expired, where, subject + " is not valid now (" + reason + ")",
+                "renew it, or set this machine's clock right");
   case X509_V_ERR_HOSTNAME_MISMATCH:
   case X509_V_ERR_IP_ADDRESS_MISMATCH:
-    return make(error::tls_wrong_host, where,
-                subject + " is not for " + where.name +
-                    "; connect by a name that the certificate holds, or set server_name");
+    return make(error::tls_wrong_host, where, subject + " is not for " + where.name,
+                "connect by a name that the certificate holds, or set server_name");
   case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
   case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
   case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
   case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
   case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     return make(error::tls_unknown_issuer, where,
-                subject + " was issued by an authority that is not known here (" + reason +
-                    "); give the authority's certificate as ca_file");
+                subject + " was issued by an authority that is not known here (" + reason + ")",
+                "give the authority's certificate as ca_file");
   default:
     return make(error::tls_bad_certificate, where, subject + " can't be trusted: " + reason);
   }
@@ -71,8 +72,8 @@ std::string tls_reason() { return text_of(take_error()); }
 
 failure tls_timeout_failure(const tls_situation &where) {
   return make(error::tls_timeout, where,
-              peer_of(where) +
-                  " did not finish the TLS handshake in time; does it speak TLS there?");
+              peer_of(where) + " did not finish the TLS handshake in time",
+              "does it speak TLS there?");
 }
 
 failure tls_failure(ssl_st *ssl, const tls_situation &where) {
@@ -83,24 +84,24 @@ failure tls_failure(ssl_st *ssl, const tls_situation &where) {
     return untrusted(where, SSL_get_verify_result(ssl));
   if (where.plain_text)
     return make(error::tls_not_tls, where,
-                where.server
-                    ? peer_of(where) + " does not speak TLS; it should use wss:// or tls://"
-                    : peer_of(where) +
-                          " does not speak TLS on this port; use ws:// or tcp://, or its TLS port");
+                peer_of(where) +
+                    (where.server ? " does not speak TLS" : " does not speak TLS on this port"),
+                where.server ? "it should use wss:// or tls://"
+                             : "use ws:// or tcp://, or its TLS port");
   if (from_ssl && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
     return make(error::tls_bad_certificate, where,
                 peer_of(where) + " gave no certificate, and one is required here");
   if (from_ssl && reason > SSL_AD_REASON_OFFSET) {
     const std::string alert = SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
     return make(error::tls_failed, where,
-                peer_of(where) + " ended TLS with the alert \"" + alert +
-                    "\"; its log may tell more");
+                peer_of(where) + " ended TLS with the alert \"" + alert + "\"",
+                "its log may tell more", alert);
   }
   if (where.ended && (code == 0 || !from_ssl || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING))
     return make(error::lost, where,
                 peer_of(where) + " ended the connection during the TLS handshake" +
-                    (where.below ? " (" + where.below.message() + ")" : std::string()) +
-                    "; does it speak TLS on this port?");
+                    (where.below ? " (" + where.below.message() + ")" : std::string()),
+                "does it speak TLS on this port?");
   return make(error::tls_failed, where, "TLS with " + peer_of(where) + " failed: " + text_of(code));
 }
 

@@ -1,0 +1,123 @@
+#include <chorus/base/explain.hpp>
+
+#include <boost/test/unit_test.hpp>
+
+#include <set>
+#include <string>
+
+using chorus::error;
+using chorus::explain;
+using chorus::failure;
+using chorus::failure_detail;
+using chorus::remedy;
+using chorus::stage;
+
+namespace {
+
+failure with(error code, failure_detail detail) {
+  return failure(make_error_code(code), std::move(detail));
+}
+
+failure refusal(unsigned status, std::string body = {}) {
+  failure_detail detail;
+  detail.where = stage::upgrade;
+  detail.address = "192.0.2.1:80";
+  detail.status = status;
+  detail.body = std::move(body);
+  detail.sentence = "the server answered the upgrade with " + std::to_string(status);
+  detail.hint = "do something about it";
+  return with(error::upgrade_refused, std::move(detail));
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(explaining)
+
+BOOST_AUTO_TEST_CASE(every_kind_of_failure_has_its_remedy) {
+  for (const auto &[code, expected] :
+       {std::pair{error::bad_url, remedy::correct_url},
+        std::pair{error::resolve_failed, remedy::check_name},
+        std::pair{error::connect_failed, remedy::start_server},
+        std::pair{error::connect_timeout, remedy::check_network},
+        std::pair{error::tls_not_tls, remedy::use_plain_scheme},
+        std::pair{error::tls_expired, remedy::renew_certificate},
+        std::pair{error::tls_wrong_host, remedy::use_certificate_name},
+        std::pair{error::tls_unknown_issuer, remedy::trust_authority},
+        std::pair{error::tls_bad_certificate, remedy::check_certificate},
+        std::pair{error::tls_wrong_key, remedy::check_certificate},
+        std::pair{error::upgrade_invalid, remedy::use_other_scheme},
+        std::pair{error::upgrade_timeout, remedy::use_other_scheme},
+        std::pair{error::proxy_invalid, remedy::check_proxy},
+        std::pair{error::queue_full, remedy::none}}) {
+    const auto e = explain(failure(code));
+    BOOST_TEST_CONTEXT(e.what) {
+      BOOST_CHECK(e.remedy == expected);
+      BOOST_TEST(e.what == make_error_code(code).message());
+    }
+  }
+  for (const auto &[status, expected] :
+       {std::pair{401U, remedy::give_credentials}, std::pair{403U, remedy::check_permission},
+        std::pair{404U, remedy::check_path}, std::pair{200U, remedy::check_path},
+        std::pair{302U, remedy::follow_redirect}, std::pair{407U, remedy::proxy_credentials},
+        std::pair{426U, remedy::change_version}, std::pair{429U, remedy::try_later},
+        std::pair{500U, remedy::try_later}, std::pair{503U, remedy::try_later}})
+    BOOST_CHECK(explain(refusal(status)).remedy == expected);
+}
+
+BOOST_AUTO_TEST_CASE(says_where_and_what_the_peer_said) {
+  const auto e = explain(refusal(401, "no\r\n\x1b[31mticket\n"));
+  BOOST_CHECK(e.where == stage::upgrade);
+  BOOST_TEST(e.address == "192.0.2.1:80");
+  BOOST_TEST(e.what == "the server answered the upgrade with 401");
+  BOOST_TEST(e.hint == "do something about it");
+  BOOST_TEST(e.said == "status 401: no   [31mticket");
+  BOOST_TEST(to_text(e) == "the server answered the upgrade with 401; do something about it "
+                           "[192.0.2.1:80]; the peer says: status 401: no   [31mticket");
+  BOOST_TEST(explain(refusal(401, std::string(2000, 'x'))).said.size() == 300U);
+
+  failure_detail alert;
+  alert.where = stage::tls;
+  alert.tls_alert = "handshake failure";
+  BOOST_TEST(explain(with(error::tls_failed, alert)).said == "TLS alert \"handshake failure\"");
+
+  failure_detail close;
+  close.by_peer = true;
+  close.close_code = 1013;
+  close.close_reason = "later";
+  const auto busy = explain(with(error::closed, close));
+  BOOST_TEST(busy.said == "close 1013: later");
+  BOOST_CHECK(busy.remedy == remedy::try_later);
+  close.by_peer = false;
+  BOOST_TEST(explain(with(error::closed, close)).said.empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_connection_that_breaks_is_told_by_its_stage) {
+  for (const auto &[where, expected] :
+       {std::pair{stage::tls, remedy::use_other_scheme},
+        std::pair{stage::upgrade, remedy::use_other_scheme},
+        std::pair{stage::proxy, remedy::check_proxy}, std::pair{stage::open, remedy::none}}) {
+    failure_detail detail;
+    detail.where = where;
+    BOOST_CHECK(explain(with(error::lost, detail)).remedy == expected);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_said_twice) {
+  const failure itself(error::connect_failed, stage::connect, "nobody there; look again");
+  BOOST_TEST(explain(itself).hint.empty());
+  const failure bare(error::connect_failed, stage::connect, "nobody there");
+  BOOST_TEST(!explain(bare).hint.empty());
+  BOOST_TEST(to_text(explain(itself)) == "nobody there; look again");
+  const auto none = explain(failure());
+  BOOST_CHECK(none.remedy == remedy::none);
+  BOOST_CHECK(none.where == stage::none);
+}
+
+BOOST_AUTO_TEST_CASE(remedies_have_names) {
+  std::set<std::string_view> names;
+  for (int i = 0; i <= static_cast<int>(remedy::check_proxy); ++i)
+    BOOST_TEST(names.insert(to_string(static_cast<remedy>(i))).second);
+  BOOST_TEST(names.count("unknown") == 0U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
