@@ -135,6 +135,7 @@ using chorus::header;
 using chorus::placed_message;
 using chorus::recovery;
 using chorus::resume_mode;
+using chorus::url_order;
 
 // server
 using chorus::admin_options;

@@ -40,6 +40,8 @@ bool is_fatal(const failure &why) noexcept {
       return detail.status < 500;
     }
   }
+  if (why == error::proxy_refused)
+    return detail.status == 401 || detail.status == 403 || detail.status == 407;
   if (detail.by_peer)
     switch (static_cast<close_code>(detail.close_code)) {
     case close_code::protocol_error:

@@ -3,7 +3,7 @@
 // between attempts, queues what is sent while it is away, and goes on receiving across connections.
 //
 // A failed attempt moves on to the next URL; so does a connection lost before it had proven itself. A
-// proven one that is lost starts again from the first URL. What `is_fatal` says yes to ends the
+// proven one that is lost starts again from the first URL (or as `url_order` says). What `is_fatal` says yes to ends the
 // client.
 //
 // Verbs may be called from any thread, and mixed with callbacks. All callbacks run on the client's
@@ -85,8 +85,16 @@ struct client_stats {
   std::uint64_t tls_resumed = 0;        // TLS handshakes that went on from an earlier connection's
 };
 
+// Which URL an attempt goes to. In each case a failed attempt, or a connection lost before it had proven
+// itself, moves on to the next in the list, and from the last to the first.
+enum class url_order : std::uint8_t {
+  in_order, // a proven connection that is lost: from the first again
+  shuffled, // each client has an order of its own, and a new one each time it begins again
+  sticky,   // a proven connection that is lost: the same again
+};
+
 struct client_options {
-  std::vector<std::string> urls{}; // tried in order, from the first again after the last
+  std::vector<std::string> urls{};                            // see `order`
   std::vector<std::pair<std::string, std::string>> headers{}; // sent to ws and wss URLs
   std::vector<std::string> subprotocols{};                    // offered to ws and wss URLs
   // `on_overflow` is not used: `outbox_overflow` decides. The inbox bounds hold for the client's own
@@ -140,11 +148,22 @@ struct client_options {
   // Told of attempts, connections and their loss; null: nobody.
   std::shared_ptr<log_sink> log{};
   std::chrono::milliseconds connect_stagger{250}; // see connect_options
+  url_order order = url_order::in_order;
+  unsigned max_redirects = 5; // of one attempt; see connect_options, as for what follows
+  std::string proxy{};
+  bool proxy_from_environment = false; // read when the client is made
+  std::string user_agent{};
+  // Asked for more headers before every attempt at a ws or wss URL, on the client's shard: for tokens that
+  // expire. A header of the same name among `headers`, or credentials in the URL, give way to them. Its
+  // failure is the attempt's: `is_fatal` decides whether the client goes on. `close` cancels it; it sets
+  // its own deadline. It must not throw.
+  std::function<task<result<std::vector<std::pair<std::string, std::string>>>>()> fresh_headers{};
 };
 
 // Trying again the same way can't succeed, so a client stops: an unusable URL or option; a
 // certificate that can't be trusted, or a peer that speaks no TLS; an answer that is no WebSocket
 // handshake; a refused upgrade with a status of 2xx, 3xx or 4xx but 404, 408, 421, 423, 425 and 429;
+// a proxy that answers 401, 403 or 407, or is none;
 // a close by the peer with 1002, 1003, 1007, 1008, 1009 or 1010. Everything else passes: addresses
 // that can't be resolved or reached, timeouts, 404, 5xx, lost connections, other close codes.
 bool is_fatal(const failure &why) noexcept;

@@ -57,6 +57,10 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
     one.tls_timeout = options.tls_timeout;
     one.upgrade_timeout = options.upgrade_timeout;
     one.connect_stagger = options.connect_stagger;
+    one.max_redirects = options.max_redirects;
+    one.proxy = options.proxy;
+    one.proxy_from_environment = options.proxy_from_environment;
+    one.user_agent = options.user_agent;
     auto plan = make_plan(text, one);
     if (!plan)
       unusable(plan.error().message());
@@ -87,6 +91,8 @@ client_core::client_core(std::shared_ptr<shard> home, client_options options)
   framed_only_ = std::none_of(plans_.begin(), plans_.end(),
                               [](const auto &plan) { return plan->where.is_websocket(); });
   prepare_resume();
+  if (options_.order == url_order::shuffled)
+    shuffle();
 }
 
 std::uint64_t client_core::random() noexcept {

@@ -133,6 +133,11 @@ private:
   // client_supervision.cpp, on the shard.
   static task<> supervise(lease held);
   task<result<session>> attempt(std::shared_ptr<connect_plan> plan);
+  static task<result<session>> open(std::shared_ptr<client_core> self,
+                                    std::shared_ptr<const connect_plan> plan);
+  void shuffle() noexcept;
+  void choose_next() noexcept;
+  void choose_again() noexcept;
   result<> prepare_tls(connect_plan &plan);
   task<failure> serve(session s);
   task<failure> pump(session &s);

@@ -56,15 +56,15 @@ task<> client_core::supervise(lease held) {
       why = co_await core.serve(*opened);
       if (core.home_->now() - opened_at >= core.options_.proven_after) {
         core.backoff_.reset();
-        core.next_url_ = 0;
+        core.choose_again();
       } else {
-        core.next_url_ = (core.next_url_ + 1) % core.plans_.size();
+        core.choose_next();
       }
       if (core.stopping() && why != error::closed)
         close_outcome = why;
     } else {
       why = opened.error();
-      core.next_url_ = (core.next_url_ + 1) % core.plans_.size();
+      core.choose_next();
       if (core.stopping())
         break;
       {
@@ -110,12 +110,48 @@ result<> client_core::prepare_tls(connect_plan &plan) {
   return {};
 }
 
+void client_core::shuffle() noexcept {
+  for (std::size_t left = plans_.size(); left > 1; --left)
+    std::swap(plans_[left - 1], plans_[static_cast<std::size_t>(random() % left)]);
+}
+
+void client_core::choose_next() noexcept {
+  next_url_ = (next_url_ + 1) % plans_.size();
+  if (next_url_ == 0 && options_.order == url_order::shuffled)
+    shuffle();
+}
+
+// After a connection that had proven itself.
+void client_core::choose_again() noexcept {
+  if (options_.order == url_order::sticky)
+    return;
+  next_url_ = 0;
+  if (options_.order == url_order::shuffled)
+    shuffle();
+}
+
+task<result<session>> client_core::open(std::shared_ptr<client_core> self,
+                                        std::shared_ptr<const connect_plan> plan) {
+  if (self->options_.fresh_headers && plan->where.is_websocket()) {
+    auto asking = self->options_.fresh_headers();
+    const auto headers = co_await std::move(asking);
+    if (!headers)
+      co_return headers.error();
+    auto changed = with_headers(*plan, *headers);
+    if (!changed)
+      co_return changed.error();
+    plan = *std::move(changed);
+  }
+  auto opening = open_session(self->home_, std::move(plan));
+  co_return co_await std::move(opening);
+}
+
 // In a coroutine of its own, so that it can be cancelled alone.
 task<result<session>> client_core::attempt(std::shared_ptr<connect_plan> plan) {
   if (auto prepared = prepare_tls(*plan); !prepared)
     co_return prepared.error();
   attempting_ = true;
-  auto opening = open_session(home_, std::move(plan));
+  auto opening = open(shared_from_this(), std::move(plan));
   auto [failed, opened] = co_await asio::co_spawn(
       home_->executor(), std::move(opening),
       asio::bind_cancellation_slot(cancel_attempt_.slot(), asio::as_tuple(asio::use_awaitable)));

@@ -2,6 +2,7 @@
 
 #include <chorus/async/shard.hpp>
 #include <chorus/client/plan.hpp>
+#include <chorus/client/redirect.hpp>
 #include <chorus/client/upgrade.hpp>
 #include <chorus/protocol/resume.hpp>
 #include <chorus/session/setup.hpp>
@@ -12,8 +13,10 @@ namespace chorus {
 
 namespace detail {
 
-task<result<session>> open_session(std::shared_ptr<shard> home,
-                                   std::shared_ptr<const connect_plan> plan) {
+namespace {
+
+task<result<session>> open_once(std::shared_ptr<shard> home,
+                                std::shared_ptr<const connect_plan> plan) {
   transport::dial_target target;
   const auto &where = plan->where;
   if (where.is_unix()) {
@@ -54,6 +57,24 @@ task<result<session>> open_session(std::shared_ptr<shard> home,
           "the server does not speak chorus.v1; use resume_mode::offer to go on without");
   }
   co_return make_session(std::move(setup));
+}
+
+} // namespace
+
+task<result<session>> open_session(std::shared_ptr<shard> home,
+                                   std::shared_ptr<const connect_plan> plan) {
+  for (unsigned followed = 0;; ++followed) {
+    auto opening = open_once(home, plan);
+    auto opened = co_await std::move(opening);
+    if (opened || plan->max_redirects == 0 || !is_redirect(opened.error()))
+      co_return opened;
+    if (followed == plan->max_redirects)
+      co_return too_many_redirects(*plan, opened.error());
+    auto next = follow(*plan, opened.error());
+    if (!next)
+      co_return next.error();
+    plan = *std::move(next);
+  }
 }
 
 namespace {

@@ -41,13 +41,24 @@ struct connect_options {
   // A name's addresses are tried in a race, IPv6 and IPv4 in turn: so long after one the next is started,
   // the first that connects wins (RFC 8305). 10 ms or more.
   std::chrono::milliseconds connect_stagger{250};
+  // Redirects of the upgrade that are followed one after the other; 0: none. Never from wss to ws, nor away
+  // from a unix socket. Another host gets neither the URL's credentials nor headers whose names are those
+  // of secrets (Authorization, Cookie, X-Api-Key and the like).
+  unsigned max_redirects = 5;
+  // "http://[user:password@]host:port" (CONNECT) or "socks5://[user:password@]host:port"; empty: none. The
+  // proxy looks the host's name up. What it takes is within another connect_timeout. Not for unix sockets.
+  std::string_view proxy{};
+  // Without a `proxy`: as the environment says when `connect` is called, by http_proxy (for ws), https_proxy
+  // (for wss), all_proxy (for the rest) and no_proxy; never for loopback addresses and "localhost".
+  bool proxy_from_environment = false;
+  std::string_view user_agent{}; // of the upgrade; a header of that name wins. Empty: none
 };
 static_assert(std::is_trivially_destructible_v<connect_options>);
 
 // Completes when the session is open. Lives on the calling coroutine's shard, or on the one that is
 // registered with the awaiting executor's io_context; without one it fails with no_runtime.
-// Fails with bad_url, bad_option, or the error of the stage that failed (resolve_*, connect_*, tls_*,
-// upgrade_*), the detail naming stage, address and what the peer answered. Cancelling throws, by
+// Fails with bad_url, bad_option, or the error of the stage that failed (resolve_*, connect_*, proxy_*,
+// tls_*, upgrade_*), the detail naming stage, address and what the peer answered. Cancelling throws, by
 // Asio's own rule, and leaves nothing behind.
 task<result<session>> connect(std::string_view url, connect_options options = {});
 

@@ -1,10 +1,12 @@
 #include <chorus/client/plan.hpp>
 
 #include <chorus/base/base64.hpp>
+#include <chorus/base/redact.hpp>
 #include <chorus/protocol/handshake.hpp>
 #include <chorus/protocol/header_text.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace chorus::detail {
 
@@ -40,7 +42,71 @@ std::string bad_header(std::string_view name) {
   return "the header " + printable(name) + " belongs to the handshake and can't be set";
 }
 
+// Nothing, or why this header can't be sent. The value may be a secret: never repeated.
+std::string add_header(connect_plan &plan, std::string_view name, std::string_view value) {
+  if (is_reserved(name))
+    return bad_header(name);
+  std::string line;
+  if (!protocol::append_header(line, name, value))
+    return "the header \"" + printable(name) +
+           "\" can't be sent: a name is a token, and a value has no line ends or other "
+           "control characters and no blanks around it";
+  plan.extra_headers += line;
+  if (!is_secret_name(name))
+    plan.open_headers += line;
+  return {};
+}
+
+// Takes the lines of that name out of rendered headers.
+void remove_header(std::string &rendered, std::string_view name) {
+  for (std::size_t at = 0; at < rendered.size();) {
+    const auto end = rendered.find("\r\n", at) + 2;
+    const auto line = std::string_view(rendered).substr(at, end - at);
+    if (protocol::detail::equal_ignoring_case(line.substr(0, line.find(':')), name))
+      rendered.erase(at, end - at);
+    else
+      at = end;
+  }
+}
+
 } // namespace
+
+result<> choose_proxy(connect_plan &plan) {
+  plan.dial.proxy.reset();
+  const auto &where = plan.where;
+  if (where.is_unix())
+    return {};
+  if (!plan.proxy.empty()) {
+    auto given = transport::parse_proxy(plan.proxy, "proxy");
+    if (!given)
+      return given.error();
+    plan.dial.proxy = *std::move(given);
+  } else if (plan.proxy_from_environment) {
+    const auto variables = [](const char *name) -> const char * { return std::getenv(name); };
+    auto chosen = transport::proxy_for(variables, where.is_websocket(), where.is_secure(),
+                                       where.host(), where.port());
+    if (!chosen)
+      return chosen.error();
+    plan.dial.proxy = *std::move(chosen);
+  }
+  return {};
+}
+
+result<std::shared_ptr<connect_plan>>
+with_headers(const connect_plan &plan,
+             const std::vector<std::pair<std::string, std::string>> &headers) {
+  auto changed = std::make_shared<connect_plan>(plan);
+  for (const auto &[name, value] : headers) {
+    remove_header(changed->extra_headers, name);
+    remove_header(changed->open_headers, name);
+    if (protocol::detail::equal_ignoring_case(name, "Authorization"))
+      changed->authorization.clear();
+  }
+  for (const auto &[name, value] : headers)
+    if (auto why = add_header(*changed, name, value); !why.empty())
+      return bad(std::move(why));
+  return changed;
+}
 
 result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
                                                 const connect_options &options) {
@@ -55,14 +121,16 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
     return bad("only a WebSocket handshake has headers; leave them out for " +
                std::string(to_string(plan->where.scheme())) + "://");
   for (const auto &h : options.headers) {
-    if (is_reserved(h.name))
-      return bad(bad_header(h.name));
-    // The value may be a secret: never repeated.
-    if (!protocol::append_header(plan->extra_headers, h.name, h.value))
-      return bad("the header \"" + printable(h.name) +
-                 "\" can't be sent: a name is a token, and a value has no line ends or other "
-                 "control characters and no blanks around it");
+    if (auto why = add_header(*plan, h.name, h.value); !why.empty())
+      return bad(std::move(why));
   }
+  const bool has_agent =
+      std::any_of(options.headers.begin(), options.headers.end(), [](const header &h) {
+        return protocol::detail::equal_ignoring_case(h.name, "User-Agent");
+      });
+  if (websocket && !has_agent && !options.user_agent.empty())
+    if (auto why = add_header(*plan, "User-Agent", options.user_agent); !why.empty())
+      return bad(std::move(why));
 
   if (plan->where.has_credentials()) {
     for (const auto &h : options.headers)
@@ -120,6 +188,11 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
     plan->dial.tls = *options.tls;
   plan->upgrade_timeout = std::min(options.upgrade_timeout, longest);
   plan->max_response_bytes = options.max_response_bytes;
+  plan->max_redirects = options.max_redirects;
+  plan->proxy = options.proxy;
+  plan->proxy_from_environment = options.proxy_from_environment;
+  if (auto chosen = choose_proxy(*plan); !chosen)
+    return chosen.error();
   return plan;
 }
 

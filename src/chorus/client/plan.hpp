@@ -17,7 +17,11 @@ namespace chorus::detail {
 struct connect_plan {
   url where;
   std::string extra_headers; // rendered, each line with its end
+  std::string open_headers;  // of them those that are no secrets
   std::string authorization; // by the URL's credentials; rendered
+  unsigned max_redirects = 0;
+  std::string proxy; // as it was given
+  bool proxy_from_environment = false;
   std::vector<std::string> subprotocols;
   session_options session;
   transport::dial_options dial;
@@ -34,6 +38,14 @@ struct connect_plan {
 // Fails with bad_url or bad_option.
 result<std::shared_ptr<connect_plan>> make_plan(std::string_view url,
                                                 const connect_options &options);
+
+// The plan with these headers, which take the place of those of the same name. Fails with bad_option.
+result<std::shared_ptr<connect_plan>>
+with_headers(const connect_plan &plan,
+             const std::vector<std::pair<std::string, std::string>> &headers);
+
+// Sets `dial.proxy` for `where`. Fails with bad_option.
+result<> choose_proxy(connect_plan &plan);
 
 // One attempt, on the shard's own thread. Completes with an open session or the failure of a stage.
 // Cancelling throws, by Asio's own rule, and leaves nothing behind.

@@ -16,8 +16,12 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using std::chrono::milliseconds;
 
-failure unresolved(chorus::error code, std::string sentence) {
-  return failure(code, stage::resolve, std::move(sentence));
+failure unresolved(chorus::error code, std::string sentence, std::string hint = {}) {
+  failure_detail detail;
+  detail.where = stage::resolve;
+  detail.sentence = std::move(sentence);
+  detail.hint = std::move(hint);
+  return failure(make_error_code(code), std::move(detail));
 }
 
 failure not_a_path(const std::string &path) {
@@ -80,17 +84,25 @@ task<result<std::vector<endpoint>>> resolve(detail::shard &home, const dial_targ
                          });
   const bool in_time = co_await waiting.wait(home.now() + limit);
   if (!in_time)
-    co_return unresolved(error::resolve_timeout, "looking up " + target.host +
-                                                     " took longer than " + in_ms(limit) +
-                                                     "; is the DNS server reachable?");
+    co_return unresolved(error::resolve_timeout,
+                         "looking up " + target.host + " took longer than " + in_ms(limit),
+                         "is the DNS server reachable?");
   if (state->error == asio::error::service_not_found)
     co_return unresolved(error::resolve_failed, "the port \"" + target.port +
                                                     "\" is neither a number nor a known service");
   if (state->error || state->found.empty())
-    co_return unresolved(error::resolve_failed, "the host name " + target.host + " is not known (" +
-                                                    state->error.message() +
-                                                    "); check its spelling and the DNS");
+    co_return unresolved(error::resolve_failed,
+                         "the host name " + target.host + " is not known (" +
+                             state->error.message() + ")",
+                         "check its spelling and the DNS");
   co_return std::move(state->found);
+}
+
+// A failure on the way to the proxy, which has nothing to do with the host.
+failure of_proxy(const failure &why, const dial_target &proxy) {
+  auto detail = why.detail();
+  detail.sentence = "the proxy " + proxy.host + ":" + proxy.port + ": " + detail.sentence;
+  return failure(why.code(), std::move(detail));
 }
 
 } // namespace
@@ -105,6 +117,12 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
       co_return made.error();
     context = std::move(*made);
   }
+  const bool by_proxy = target.path.empty() && options.proxy;
+  auto first = target; // where the socket goes to
+  if (by_proxy) {
+    first.host = options.proxy->host;
+    first.port = options.proxy->port;
+  }
   std::vector<endpoint> addresses;
   if (!target.path.empty()) {
     sockaddr_un name{};
@@ -115,11 +133,11 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
   } else {
     auto found = result<std::vector<endpoint>>(std::vector<endpoint>());
     if (options.look_up)
-      found = options.look_up(target);
+      found = options.look_up(first);
     else
-      found = co_await resolve(home, target, options.resolve_timeout);
+      found = co_await resolve(home, first, options.resolve_timeout);
     if (!found)
-      co_return found.error();
+      co_return by_proxy ? of_proxy(found.error(), first) : found.error();
     addresses = interleave(std::move(*found));
   }
   race_options race;
@@ -129,8 +147,15 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
   auto connecting = connect_any(home, std::move(addresses), race);
   auto connected = co_await std::move(connecting);
   if (!connected)
-    co_return connected.error();
+    co_return by_proxy ? of_proxy(connected.error(), first) : connected.error();
   auto plain = make_socket_stream(home, connected->release());
+  if (by_proxy) {
+    const auto deadline = home.now() + options.connect_timeout;
+    auto asking = connect_through(*plain, *options.proxy, target.host, target.port, deadline);
+    auto agreed = co_await std::move(asking);
+    if (!agreed)
+      co_return agreed.error();
+  }
   if (!target.tls)
     co_return std::move(plain);
   auto secure = make_tls_client_stream(std::move(plain), context, target.host);

@@ -5,12 +5,14 @@
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
 #include <chorus/transport/connect_any.hpp>
+#include <chorus/transport/proxy.hpp>
 #include <chorus/transport/stream.hpp>
 #include <chorus/transport/tls_options.hpp>
 
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,8 @@ struct dial_options {
   std::chrono::milliseconds stagger{250}; // see race_options
   // Asked for the addresses of a name instead of the system's resolver, for tests.
   std::function<result<std::vector<endpoint>>(const dial_target &)> look_up{};
+  // To be asked for the connection, within another `connect_timeout`. TLS is with the host.
+  std::optional<proxy_server> proxy{};
 };
 
 // On shard `home`, whose thread must be the calling one. The name is looked up afresh by each call. TCP_NODELAY is set before anything is sent.

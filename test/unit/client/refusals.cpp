@@ -60,7 +60,9 @@ BOOST_AUTO_TEST_CASE(each_status_has_its_hint) {
         {"503 Down", "try again later"}};
     for (const auto &[status, hint] : table) {
       auto answer = "HTTP/1.1 " + status + "\r\nContent-Length: 0\r\n\r\n";
-      const auto why = co_await answered_with(here, std::move(answer));
+      connect_options o;
+      o.max_redirects = 0;
+      const auto why = co_await answered_with(here, std::move(answer), o);
       BOOST_TEST_CONTEXT(status) {
         BOOST_CHECK(why == error::upgrade_refused);
         BOOST_TEST_INFO(why.message());

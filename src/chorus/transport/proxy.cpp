@@ -1,0 +1,208 @@
+#include <chorus/transport/proxy.hpp>
+
+#include <chorus/transport/address.hpp>
+
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/network_v4.hpp>
+#include <boost/asio/ip/network_v6.hpp>
+
+#include <algorithm>
+#include <charconv>
+
+namespace chorus::transport {
+
+namespace {
+
+namespace ip = boost::asio::ip;
+
+failure bad(std::string_view what, const std::string &why) {
+  return failure(error::bad_option, stage::configure, std::string(what) + ": " + why);
+}
+
+int hex(char c) noexcept {
+  if (c >= '0' && c <= '9')
+    return c - '0';
+  const char low = static_cast<char>(c | 0x20);
+  return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+}
+
+// Percent-decoded; nothing when that can't be done, or gives a control character.
+std::optional<std::string> decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '%') {
+      if (i + 2 >= text.size() || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0)
+        return {};
+      c = static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+      i += 2;
+    }
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      return {};
+    out += c;
+  }
+  return out;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return out;
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto from = text.find_first_not_of(" \t");
+  return from == text.npos ? std::string_view()
+                           : text.substr(from, text.find_last_not_of(" \t") - from + 1);
+}
+
+std::optional<ip::address> address_in(std::string_view host) {
+  boost::system::error_code ec;
+  const auto a = ip::make_address(std::string(host), ec);
+  return ec ? std::nullopt : std::optional(a);
+}
+
+bool is_this_machine(std::string_view host) {
+  if (const auto a = address_in(host))
+    return a->is_loopback();
+  const auto name = lower(host);
+  return name == "localhost" || name.ends_with(".localhost");
+}
+
+bool in_network(const ip::address &a, std::string_view network) {
+  boost::system::error_code ec;
+  if (a.is_v4()) {
+    const auto net = ip::make_network_v4(std::string(network), ec);
+    return !ec && ip::network_v4(a.to_v4(), net.prefix_length()).canonical() == net.canonical();
+  }
+  const auto net = ip::make_network_v6(std::string(network), ec);
+  return !ec && ip::network_v6(a.to_v6(), net.prefix_length()).canonical() == net.canonical();
+}
+
+bool is_named(std::string_view entry, std::string_view host, std::uint16_t port) {
+  if (entry == "*")
+    return true;
+  const auto address = address_in(host);
+  if (address && entry.find('/') != entry.npos)
+    return in_network(*address, entry);
+  // A port, behind a name or behind an address in brackets; a bare IPv6 address has colons of its own.
+  if (entry.front() == '[' || std::count(entry.begin(), entry.end(), ':') == 1) {
+    const auto end = entry.front() == '[' ? entry.find(']') : entry.find(':');
+    if (end == entry.npos)
+      return false;
+    const auto colon = entry.find(':', end);
+    if (colon != entry.npos && entry.substr(colon + 1) != std::to_string(port))
+      return false;
+    entry = entry.front() == '[' ? entry.substr(1, end - 1) : entry.substr(0, end);
+  }
+  if (address)
+    return address_in(entry) == address;
+  if (entry.starts_with('.'))
+    entry.remove_prefix(1);
+  const auto name = lower(host);
+  const auto suffix = lower(entry);
+  return !suffix.empty() && (name == suffix || name.ends_with("." + suffix));
+}
+
+} // namespace
+
+result<proxy_server> parse_proxy(std::string_view text, std::string_view what) {
+  constexpr auto form = "write it as in http://user:password@proxy.example.org:3128 or "
+                        "socks5://127.0.0.1:1080";
+  proxy_server out;
+  out.port = "80";
+  if (const auto mark = text.find("://"); mark != text.npos) {
+    const auto scheme = lower(text.substr(0, mark));
+    if (scheme == "socks5" || scheme == "socks5h") {
+      out.kind = proxy_kind::socks5;
+      out.port = "1080";
+    } else if (scheme == "https") {
+      return bad(what, "a proxy that is itself reached by TLS (https://) is not supported; use its "
+                       "http:// port");
+    } else if (scheme != "http") {
+      return bad(what, std::string("proxies are http:// or socks5://; ") + form);
+    }
+    text.remove_prefix(mark + 3);
+  }
+  text = text.substr(0, text.find_first_of("/?#"));
+  if (const auto at = text.rfind('@'); at != text.npos) {
+    const auto given = text.substr(0, at);
+    const auto colon = given.find(':');
+    const auto user = decoded(given.substr(0, colon));
+    const auto password =
+        decoded(colon == given.npos ? std::string_view() : given.substr(colon + 1));
+    if (!user || !password || user->empty() || user->size() > 255 || password->size() > 255 ||
+        user->find(':') != user->npos)
+      return bad(what, "the credentials before the @ can't be used: percent-encoded, at most 255 "
+                       "bytes each, without control characters, and no colon in the user");
+    out.user = *user;
+    out.password = *password;
+    text.remove_prefix(at + 1);
+  }
+  host_and_port parts;
+  if (!text.empty() && text.front() == '[' && text.back() == ']') {
+    out.host = text.substr(1, text.size() - 2);
+  } else if (text.find(':') == text.npos) {
+    out.host = text;
+  } else if (split_host_port(text, parts)) {
+    out.host = parts.host;
+    out.port = parts.port;
+    if (out.host.starts_with('['))
+      out.host = out.host.substr(1, out.host.size() - 2);
+  }
+  unsigned short number = 0;
+  const bool odd = std::any_of(out.host.begin(), out.host.end(), [](char c) {
+    return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f;
+  });
+  if (out.host.empty() || odd || parse_port(out.port, number) != port_kind::number || number == 0)
+    return bad(what, std::string("it names no host and port; ") + form);
+  return out;
+}
+
+bool is_listed(std::string_view list, std::string_view host, std::uint16_t port) {
+  while (!list.empty()) {
+    const auto comma = std::min(list.find_first_of(", "), list.size());
+    const auto entry = trimmed(list.substr(0, comma));
+    if (!entry.empty() && is_named(entry, host, port))
+      return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
+
+result<std::optional<proxy_server>> proxy_for(const environment &variables, bool http, bool tls,
+                                              std::string_view host, std::uint16_t port) {
+  const auto value = [&](const char *name) {
+    const char *text = variables(name);
+    return trimmed(text ? std::string_view(text) : std::string_view());
+  };
+  const auto either = [&](const char *low, const char *high) {
+    const auto first = value(low);
+    return first.empty() ? value(high) : first;
+  };
+  std::optional<proxy_server> none;
+  if (is_this_machine(host) || is_listed(either("no_proxy", "NO_PROXY"), host, port))
+    return none;
+  std::string_view text;
+  const char *what = "all_proxy";
+  if (http && tls) {
+    text = either("https_proxy", "HTTPS_PROXY");
+    what = "https_proxy";
+  } else if (http) {
+    text = value("http_proxy");
+    what = "http_proxy";
+  }
+  if (text.empty()) {
+    text = either("all_proxy", "ALL_PROXY");
+    what = "all_proxy";
+  }
+  if (text.empty())
+    return none;
+  auto parsed = parse_proxy(text, std::string("the environment's ") + what);
+  if (!parsed)
+    return parsed.error();
+  return std::optional(*std::move(parsed));
+}
+
+} // namespace chorus::transport
