@@ -211,8 +211,9 @@ def status(t, code):
 
 @case("answer/refuses-redirect", "4.1", CLIENT)
 def redirect(t):
+    """One that leads to a WebSocket is followed; this one does not."""
     link = t.connect()
-    link.push(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+    link.push(b"HTTP/1.1 302 Found\r\nLocation: ftp://elsewhere/\r\nContent-Length: 0\r\n\r\n")
     rejects(t, link, REFUSED)
 
 
