@@ -2,6 +2,7 @@
 
 #include "bench.hpp"
 #include "connect.hpp"
+#include "script.hpp"
 #include "serve.hpp"
 #include "standard_io.hpp"
 #include "usage.hpp"
@@ -23,9 +24,11 @@ int main(int argc, char **argv) {
 
   cli::serve_settings serve;
   cli::connect_settings connect;
+  cli::script_settings script;
   cli::bench_settings bench;
   const auto *serve_command = cli::add_serve(app, serve);
   const auto *connect_command = cli::add_connect(app, connect);
+  const auto *script_command = cli::add_script(app, script);
   cli::add_bench(app, bench);
 
   try {
@@ -42,6 +45,10 @@ int main(int argc, char **argv) {
     if (connect_command->parsed()) {
       command = "connect";
       return static_cast<int>(cli::run_connect(connect));
+    }
+    if (script_command->parsed()) {
+      command = "script";
+      return static_cast<int>(cli::run_script(script));
     }
     return static_cast<int>(cli::run_bench(bench));
   } catch (const std::exception &e) {

@@ -87,8 +87,8 @@ def main():
                     problem = f"{room}/ must not include {other}/, which is below it"
             elif target.startswith("boost/asio") and room in NO_ASIO:
                 problem = f"{room}/ does no I/O and includes no Asio"
-            elif target.startswith("boost/json") and room != "json" and name.endswith(".hpp"):
-                problem = "only json/ has Boost.JSON in its headers"
+            elif target.startswith("boost/json") and room not in ("json", CLI) and name.endswith(".hpp"):
+                problem = "only json/ has Boost.JSON in the headers of the library"
             for prefix, rooms in HIDDEN.items():
                 if not target.startswith(prefix):
                     continue
