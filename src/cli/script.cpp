@@ -68,7 +68,8 @@ task<> interruption(chorus::runtime &rt, std::chrono::milliseconds bound, script
 
 task<> script_main(chorus::runtime &rt, script::runner &runner, boost::json::object variables,
                    std::chrono::milliseconds bound, script::report &to) {
-  co_await (runner.run(std::move(variables)) || interruption(rt, bound, to));
+  // Signals are caught before the first step begins.
+  co_await (interruption(rt, bound, to) || runner.run(std::move(variables)));
 }
 
 // What can be told of it where it was asked for; false when that can't be written.

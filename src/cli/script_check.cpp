@@ -7,6 +7,7 @@
 #include <chorus/protocol/close_code.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -368,14 +369,14 @@ std::optional<std::string> read_file(const std::string &path, std::string &why) 
                     : "permission denied");
     return {};
   }
-  std::string out(most + 1, '\0');
-  in.read(out.data(), static_cast<std::streamsize>(out.size()));
-  out.resize(static_cast<std::size_t>(in.gcount()));
+  std::string out;
+  std::array<char, 16384> piece{};
+  while (out.size() <= most && (in.read(piece.data(), piece.size()) || in.gcount() != 0))
+    out.append(piece.data(), static_cast<std::size_t>(in.gcount()));
   if (out.size() > most) {
     why = '\'' + path + "' is larger than 16 MiB";
     return {};
   }
-  out.shrink_to_fit();
   return out;
 }
 

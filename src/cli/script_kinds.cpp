@@ -12,6 +12,7 @@
 #include <boost/json/serialize.hpp>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 
@@ -213,6 +214,11 @@ bool boolean_of(const json::value &v) { return boolean_in(v, false).value_or(fal
 std::string text_of(const json::value &v) {
   if (const auto *s = v.if_string())
     return {s->data(), s->size()};
+  if (const auto *d = v.if_double(); d && std::isfinite(*d)) { // 0.25, not 2.5E-1
+    std::array<char, 32> text{};
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), *d).ptr;
+    return {text.data(), end};
+  }
   return json::serialize(v);
 }
 

@@ -6,6 +6,7 @@
 
 #include <boost/asio/this_coro.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 
@@ -18,6 +19,26 @@ using namespace std::chrono_literals;
 namespace {
 
 json::string_view view(std::string_view s) { return {s.data(), s.size()}; }
+
+// Where a string is wanted a number or another value becomes its text.
+void make_text(json::value &v) {
+  if (!v.is_string())
+    v = json::string(text_of(v));
+}
+
+void make_texts(const step &s, json::object &arguments) {
+  for (auto &one : arguments) {
+    auto &v = one.value();
+    const auto type = s.what->find({one.key().data(), one.key().size()})->type;
+    if (type == kind::text || type == kind::hex || type == kind::regex)
+      make_text(v);
+    else if (auto *array = type == kind::texts ? v.if_array() : nullptr)
+      std::for_each(array->begin(), array->end(), make_text);
+    else if (auto *object = type == kind::headers ? v.if_object() : nullptr)
+      for (auto &header : *object)
+        make_text(header.value());
+  }
+}
 
 // What a reference stood for must be of the field's kind, too.
 std::string complaint_about(const step &s, const json::object &arguments) {
@@ -103,8 +124,10 @@ task<outcome> runner::one(std::shared_ptr<context> where, const step *s, bool in
   outcome o;
   auto arguments = substitute(s->arguments, where->values);
   std::string complaint = arguments.complaint;
-  if (complaint.empty())
+  if (complaint.empty()) {
+    make_texts(*s, arguments.value.get_object());
     complaint = complaint_about(*s, arguments.value.get_object());
+  }
   if (!complaint.empty()) {
     o = outcome::failed(status::failed, complaint);
   } else {

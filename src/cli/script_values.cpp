@@ -1,9 +1,9 @@
 #include "script_values.hpp"
 
+#include "script_kinds.hpp"
 #include "script_names.hpp"
 
 #include <boost/json/array.hpp>
-#include <boost/json/serialize.hpp>
 
 #include <algorithm>
 #include <charconv>
@@ -42,12 +42,6 @@ std::optional<key> read_key(std::string_view text, std::size_t &at) {
     return {};
   at = end + 1;
   return key(number);
-}
-
-std::string text_of(const json::value &v) {
-  if (const auto *s = v.if_string())
-    return {s->data(), s->size()};
-  return json::serialize(v);
 }
 
 std::vector<std::string_view> names_in(const json::object &object) {

@@ -48,6 +48,9 @@ task<chorus::result<chorus::session>> open(const gate &g) {
   chorus::connect_options options;
   chorus::tls_options tls;
   const auto given = [&](const char *name) { return g.arguments.if_contains(name); };
+  // Shorter than the usual waits, so that these see how a connection ended whose peer sent its close
+  // frame and stays.
+  options.session.close_timeout = 2s;
   if (const auto *v = given("headers"))
     for (const auto &one : v->get_object())
       texts.emplace_back(std::string(one.key().data(), one.key().size()), text_of(one.value()));

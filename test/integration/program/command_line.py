@@ -19,6 +19,8 @@ class Help(Contract):
             "connect": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --reconnect "
                        "--echo --binary --count --timeout --max-message --queue-bytes "
                        "--ping-interval --pong-wait --compression --log-level --log-format",
+            "script": "FILE --set --check --keep-going --json --junit --quiet --timeout --schema --log-level "
+                      "--log-format",
             "bench": "--url --connections --size --in-flight --duration --warmup --threads "
                      "--server-threads --server-pid --ca --insecure --compression --json",
         }
