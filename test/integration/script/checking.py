@@ -42,10 +42,22 @@ class Mutations(Scripting):
                          and name != "step"}
         self.assertEqual(set(self.commands), set(STEPS))
 
-    def refuse(self, steps, place, *parts):
-        text = "[" + ",\n".join(json.dumps(s) for s in steps) + "]"
-        self.assert_refused(self.script(text), place, *parts)
-        self.assertFalse(validator().is_valid(steps), steps)
+    def refuse(self, cases):
+        """Each case is a step, the column of the fault and what is said of it. Many steps go into one file;
+        the schema is asked about each by itself."""
+        cases = list(cases)
+        self.assertGreater(len(cases), 5)
+        for first in range(0, len(cases), 40):
+            part = cases[first:first + 40]
+            steps = [self.step("connect_gate"), *(step for step, _, _ in part)]
+            ended = self.script("[" + ",\n".join(json.dumps(s) for s in steps) + "]", "--json")
+            self.assert_status(ended, USAGE)
+            said = [((c["line"], c["column"]), c["error"]) for c in json.loads(ended.out)["complaints"]]
+            for line, (step, column, wanted) in enumerate(part, 2):
+                with self.subTest(step):
+                    self.assertTrue(any(at == (line, column) and wanted in text for at, text in said),
+                                    [wanted, *(one for one in said if one[0][0] == line)])
+                    self.assertFalse(validator().is_valid([step]))
 
     def step(self, command):
         return {"cmd": command, **STEPS[command]}
@@ -64,64 +76,55 @@ class Mutations(Scripting):
                 validator().validate(steps)
 
     def test_misspelt_commands(self):
-        for command in self.commands:
-            for wrong in misspelt(command):
-                with self.subTest(wrong):
-                    self.refuse([self.step("connect_gate"), {"cmd": wrong}], "2:9",
-                                f"unknown command '{wrong}'; did you mean '{command}'?")
+        self.refuse(({"cmd": wrong}, 9, f"unknown command '{wrong}'; did you mean '{command}'?")
+                    for command in self.commands for wrong in misspelt(command))
+
+    def with_first(self, command, name, value, instead_of):
+        """The command's step with this field right behind `cmd`, and the column of its name."""
+        step = {"cmd": command, name: value}
+        step.update({k: v for k, v in STEPS[command].items() if k != instead_of})
+        return step, len(json.dumps({"cmd": command})) + 2
 
     def test_misspelt_fields(self):
-        for command, field in self.fields():
-            for wrong in misspelt(field):
-                with self.subTest(f"{command} {wrong}"):
-                    step = {"cmd": command, wrong: VALUES[field]}
-                    step.update({k: v for k, v in STEPS[command].items() if k != field})
-                    column = len(json.dumps({"cmd": command}))
-                    self.refuse([self.step("connect_gate"), step], f"2:{column + 2}",
-                                f"unknown field '{wrong}' of {command}; did you mean '{field}'?")
+        def cases():
+            for command, field in self.fields():
+                for wrong in misspelt(field):
+                    step, column = self.with_first(command, wrong, VALUES[field], field)
+                    yield step, column, f"unknown field '{wrong}' of {command}; did you mean '{field}'?"
+        self.refuse(cases())
 
     def test_wrong_types(self):
-        for command, field in self.fields():
-            properties = self.commands[command]["properties"][field]
-            if set(properties) <= {"description"}:
-                continue  # any value
-            with self.subTest(f"{command} {field}"):
-                step = {"cmd": command, field: {"wrong": 1}}
-                step.update({k: v for k, v in STEPS[command].items() if k != field})
+        def cases():
+            for command, field in self.fields():
+                if set(self.commands[command]["properties"][field]) <= {"description"}:
+                    continue  # any value
+                step, column = self.with_first(command, field, {"wrong": 1}, field)
                 # Of headers it is the member that is wrong.
                 inner = len('{"wrong": ') if field == "headers" else 0
-                column = len(json.dumps({"cmd": command})) + len(f', "{field}": ') + inner
-                self.refuse([self.step("connect_gate"), step], f"2:{column}", f'"{field}" takes ')
+                yield step, column + len(f'"{field}": ') + inner, f'"{field}" takes '
+        self.refuse(cases())
 
     def test_missing_fields(self):
-        for command, one in self.commands.items():
-            for field in one["required"]:
-                if field == "cmd":
-                    continue
-                with self.subTest(f"{command} {field}"):
-                    step = self.step(command)
-                    del step[field]
-                    self.refuse([self.step("connect_gate"), step], "2:1", f'{command} needs "{field}"')
+        self.refuse(({k: v for k, v in self.step(command).items() if k != field}, 1, f'{command} needs "{field}"')
+                    for command, one in self.commands.items() for field in one["required"] if field != "cmd")
 
     def test_groups(self):
-        for command, one in self.commands.items():
-            for rule in one.get("allOf", []):
-                members = [r["required"][0] for r in rule.get("oneOf", rule.get("anyOf", []))]
-                with self.subTest(f"{command} {members}"):
+        def cases():
+            for command, one in self.commands.items():
+                for rule in one.get("allOf", []):
+                    members = [r["required"][0] for r in rule.get("oneOf", rule.get("anyOf", []))]
                     step = {k: v for k, v in self.step(command).items() if k not in members}
                     if members:
-                        self.refuse([self.step("connect_gate"), step], "2:1", f"{command} needs ",
-                                    *members)
+                        yield step, 1, f"{command} needs one "
                     if "oneOf" in rule:
-                        step.update({name: VALUES[name] for name in members})
-                        self.refuse([self.step("connect_gate"), step], "2:1", f"{command} needs only one of ")
+                        yield {**step, **{name: VALUES[name] for name in members}}, 1, f"{command} needs only one of "
                     if "not" in rule:
-                        names = rule["not"]["required"]
-                        step.update({name: VALUES[name] for name in names})
-                        ended = self.script([self.step("connect_gate"), step], "--check")
-                        self.assert_status(ended, USAGE)
-                        self.assertIn(f"'{names[0]}' and '{names[1]}' can't stand in one {command}", ended.err)
-                        self.assertFalse(validator().is_valid([step]))
+                        pair = rule["not"]["required"]
+                        step = {k: v for k, v in step.items() if k not in pair}
+                        first, column = self.with_first(command, pair[1], VALUES[pair[1]], None)
+                        first[pair[0]] = VALUES[pair[0]]
+                        yield first, column, f"'{pair[0]}' and '{pair[1]}' can't stand in one {command}"
+        self.refuse(cases())
 
 
 class Messages(Scripting):
