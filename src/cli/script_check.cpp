@@ -25,6 +25,7 @@ namespace {
 constexpr std::size_t most_complaints = 100;
 constexpr std::size_t most_steps = 100'000;
 constexpr std::size_t most_files_deep = 16;
+constexpr std::size_t most_includes = 1000; // counted each time
 
 std::string in_quotes(std::string_view name) { return '\'' + std::string(name) + '\''; }
 
@@ -308,6 +309,12 @@ private:
       complain(named.at, "files include each other at most 16 deep");
       return {};
     }
+    if (++includes_ > most_includes) {
+      if (includes_ == most_includes + 1)
+        complain(named.at, "a script includes at most " + std::to_string(most_includes) +
+                               " files, counted each time; use \"repeat\"");
+      return {};
+    }
     std::string why;
     const auto text = read_file(path.string(), why);
     if (!text) {
@@ -331,6 +338,7 @@ private:
   std::vector<std::pair<reference, place>> references_;
   std::vector<complaint> complaints_;
   std::size_t count_ = 0;
+  std::size_t includes_ = 0;
 };
 
 // Those in an include are numbered, those in a repeat or parallel have its number.

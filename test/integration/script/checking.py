@@ -232,12 +232,12 @@ class Includes(Scripting):
         for i in range(20):
             self.write([{"cmd": "include", "file": f"{i + 1}.json"}], f"{i}.json")
         self.assert_refused(self.script(self.folder / "0.json"), "2:28", "at most 16 deep")
-        for i in range(6):
+        for i in range(4):
             self.write([{"cmd": "include", "file": f"{i + 1}.json"}] * 10, f"{i}.json")
-        self.write([], "6.json")
+        self.write([], "4.json")
         ended = self.script(self.folder / "0.json")
         self.assert_status(ended, USAGE)
-        self.assertIn("at most 100000 steps", ended.err)
+        self.assertIn("includes at most 1000 files", ended.err)
 
     def test_unreadable(self):
         self.assert_refused(self.script([{"cmd": "include", "file": "nope.json"}]), "2:28", "nope.json", "No such file")
