@@ -33,7 +33,7 @@ class Failures(Scripting):
             self.fails([{"cmd": "connect_gate", "host": "127.0.0.1", "port": port}], REFUSED)
         self.fails([{"cmd": "connect_gate", "host": self.server.url + "/none"}], REFUSED, "404")
         self.fails([{"cmd": "connect_gate", "host": f"tls://127.0.0.1:{self.tcp.port}", "insecure": True}], TLS)
-        self.fails([{"cmd": "connect_gate", "host": f"ws://127.0.0.1:{self.tcp.port}", "timeout": "300ms"}],
+        self.fails([{"cmd": "connect_gate", "host": f"ws://127.0.0.1:{self.tcp.port}"}],
                    PROTOCOL)
         self.fails([{**self.echo, "fails": "any"}], FAILED, "was to fail")
         with unused_port()[0] as sock:
