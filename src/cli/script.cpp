@@ -180,6 +180,8 @@ status run_script(const script_settings &s) {
   const auto checked = script::check_script(name, piped ? std::string() : s.file, *text, names);
   if (!checked.complaints.empty())
     return refuse(s, name, checked.complaints, junit.get());
+  for (const auto &sentence : checked.warnings)
+    complain("script", sentence);
   if (s.check)
     return status::ok;
   return run_checked(s, name, checked, junit.get());

@@ -49,6 +49,20 @@ public:
     return out;
   }
 
+  // What nothing reads of the variables given; a set with a default reads its own.
+  std::vector<std::string> unread(const std::vector<std::string> &given) const {
+    std::set<std::string> read = defaults_;
+    for (const auto &[r, at] : references_)
+      if (r.root == root::var)
+        read.insert(std::get<std::string>(r.path.front()));
+    std::vector<std::string> out;
+    for (const auto &name : given)
+      if (!read.contains(name))
+        out.push_back("--set " + name + " changes nothing: no step reads var[\"" + name + "\"]" +
+                      near(name, read));
+    return out;
+  }
+
   // What can be said only when all is read.
   void cross() {
     for (const auto &[r, at] : references_) {
@@ -251,9 +265,11 @@ private:
       const auto *v = s.arguments.if_contains(argument);
       return v ? text_of(*v) : std::string(otherwise);
     };
-    if (s.what->verb == verb::set)
+    if (s.what->verb == verb::set) {
       variables_.insert(named("name", {}));
-    else if (s.what->verb == verb::repeat)
+      if (s.arguments.contains("default"))
+        defaults_.insert(named("name", {}));
+    } else if (s.what->verb == verb::repeat)
       variables_.insert(named("index", "i"));
     else if (s.what->verb == verb::parallel)
       variables_.insert(named("index", "copy"));
@@ -330,6 +346,7 @@ private:
 
   std::vector<source> files_;
   std::set<std::string> variables_;
+  std::set<std::string> defaults_; // variables that a set leaves as they are given
   std::set<std::string> results_;
   std::set<std::string> opened_;
   bool strangers_ = false;  // commands that nobody knows, which might have been any
@@ -394,6 +411,7 @@ checked check_script(const std::string &name, const std::string &path, std::stri
   checked out;
   out.steps = c.file(name, path, text);
   c.cross();
+  out.warnings = c.unread(variables);
   out.complaints = c.take();
   number(out.steps, out.count, true);
   return out;

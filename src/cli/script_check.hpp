@@ -33,6 +33,7 @@ struct checked {
   std::vector<step> steps;
   std::size_t count = 0; // of those with a number of their own
   std::vector<complaint> complaints;
+  std::vector<std::string> warnings; // of what does no harm: a variable that nothing reads
 };
 
 // At most 100 complaints, 100'000 steps and 16 files deep.

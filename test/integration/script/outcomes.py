@@ -167,6 +167,16 @@ class Running(Scripting):
         ended = self.script(steps, "--set", "a=2", "--set", "c=", environment={"WHO": ""})
         self.assertEqual(ended.out, b"a=2 b=true c= e= var['a']\n", ended.err)
 
+    def test_a_variable_that_nothing_reads_is_told(self):
+        steps = [{"cmd": "set", "name": "server", "default": "there"}, {"cmd": "print", "message": "var['server']"}]
+        ended = self.script(steps, "--set", "sever=here")
+        self.assert_status(ended, OK)
+        self.assertIn("--set sever changes nothing", ended.err)
+        self.assertIn("did you mean 'server'?", ended.err)
+        self.assertNotIn("changes nothing", self.script(steps, "--set", "server=here").err)
+        unread = self.script(steps[:1], "--set", "server=here")
+        self.assertNotIn("changes nothing", unread.err)
+
     def test_a_lone_reference_keeps_its_type(self):
         ended = self.script([self.echo, {"cmd": "set", "name": "v", "value": {"n": [1.5, None]}},
                              {"cmd": "send", "json": {"all": "var['v']", "one": "var['v']['n'][0]", "text": "<var['v']['n'][0]>"}},
