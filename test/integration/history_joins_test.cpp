@@ -159,10 +159,11 @@ task<texts_seen> joins_as(shard &home, room r, std::promise<void> *stuck,
   auto [near, far] = transport::make_memory_pair(home, home);
   auto s = open(std::move(near), role::server, roomy());
   auto c = open(std::move(far), role::client, roomy());
-  home.post([stuck, go_on] { // behind what the join sends home
+  home.post([stuck, go_on] { // behind what is sent home from here
     stuck->set_value();
     go_on.wait();
   });
+  r.publish("earlier"); // its run is open here when ann comes in, and takes what follows
   auto held = co_await r.join(s, {.user = "ann"});
   must(held.has_value(), "a join failed");
   auto work = read_all(c);
@@ -174,10 +175,13 @@ BOOST_AUTO_TEST_CASE(a_member_is_known_from_the_first_message_on) {
   auto r = w.rooms->get("lobby");
   auto &there = *r.core()->home();
   auto &here = &there == &w.home(0) ? w.home(1) : w.home(0);
+  std::promise<void> held;
+  there.post([wait = held.get_future().share()] { wait.wait(); });
   std::promise<void> stuck;
   std::promise<void> go_on;
   auto seen = w.start(here.index(), joins_as(here, r, &stuck, go_on.get_future().share()));
-  stuck.get_future().wait();
+  stuck.get_future().wait(); // so "earlier" finds somebody expected
+  held.set_value();
   const auto all_done_there = [&] {
     std::promise<void> done;
     there.post([&] { done.set_value(); });
