@@ -116,12 +116,13 @@ BOOST_AUTO_TEST_CASE(who_does_not_take_its_answer_makes_room) {
     stalled.back().send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
   }
   BOOST_REQUIRE(comes_true([&] { return server.stats().handshakes == 4; }));
-  // As soon as the sockets are full.
+  // As soon as the sockets are full. One that is given up when it can go on again stays.
+  bool served = false;
   BOOST_TEST(comes_true([&] {
     auto other = wire_from("127.0.0.3", server.port());
-    return upgraded(ask(other, "/where"));
+    served = upgraded(ask(other, "/where")) || served;
+    return served && server.stats().handshakes_evicted >= 1;
   }));
-  BOOST_TEST(comes_true([&] { return server.stats().handshakes_evicted >= 1; }));
   loop.wait(server.stop(10ms));
 }
 

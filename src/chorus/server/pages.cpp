@@ -172,7 +172,7 @@ task<response> page_visit::make_page(request r, std::shared_ptr<const chorus::de
       co_return page;
     why = "it answered with status " + std::to_string(page.status());
   } catch (const std::exception &x) {
-    if (visit_.interrupted)
+    if (visit_.interrupted || visit_.evicted)
       throw;
     why = x.what();
   } catch (...) {
