@@ -38,7 +38,7 @@ const char *advice(std::uint16_t close_code) {
 
 // The library advises those who program with it; here the same advice names the options.
 void translate(std::string &sentence) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 6> phrases{{
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 7> phrases{{
       {"; is the server running, is the port right?",
        "; check that the server runs and listens there"},
       {"as a header, as in {\"Authorization\", \"Bearer \u2026\"}",
@@ -48,6 +48,7 @@ void translate(std::string &sentence) {
       {"; give the authority's certificate as ca_file",
        "; --ca FILE trusts it, --insecure anybody (for tests)"},
       {"server_options::trusted_proxies", "--trusted-proxy"},
+      {"give certificate_file and key_file", "give --tls-cert and --tls-key"},
   }};
   for (const auto &[theirs, ours] : phrases)
     if (const auto at = sentence.find(theirs); at != sentence.npos) {

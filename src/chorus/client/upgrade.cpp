@@ -25,6 +25,9 @@ failure broken(const failure &why, const transport::stream &s, const connect_pla
                   "the server did not answer the upgrade within " +
                       std::to_string(plan.upgrade_timeout.count()) +
                       " ms; is it a WebSocket server?");
+  // Under TLS 1.3 a server refuses the certificate of a client, or the lack of one, only now.
+  if (why == condition::tls)
+    return why;
   return failed(error::lost, s, "the connection broke during the upgrade: " + why.code().message());
 }
 

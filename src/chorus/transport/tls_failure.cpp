@@ -66,6 +66,32 @@ failure untrusted(const tls_situation &where, long verdict) {
   }
 }
 
+std::string name_of(int alert) {
+  // This one OpenSSL 3.0 calls "unknown".
+  return alert == SSL_AD_CERTIFICATE_REQUIRED ? "certificate required"
+                                              : SSL_alert_desc_string_long(alert);
+}
+
+std::string hint_about(int alert) {
+  switch (alert) {
+  case SSL_AD_PROTOCOL_VERSION:
+    return "it speaks no version that is allowed here, TLS 1.2 and later";
+  case SSL_AD_CERTIFICATE_REQUIRED:
+    return "it wants a certificate of this side; give certificate_file and key_file";
+  case SSL_AD_BAD_CERTIFICATE:
+  case SSL_AD_UNSUPPORTED_CERTIFICATE:
+  case SSL_AD_CERTIFICATE_REVOKED:
+  case SSL_AD_CERTIFICATE_EXPIRED:
+  case SSL_AD_CERTIFICATE_UNKNOWN:
+  case SSL_AD_UNKNOWN_CA:
+    return "it does not take this side's certificate; its log may tell more";
+  case SSL_AD_HANDSHAKE_FAILURE:
+    return "it may want a certificate of this side, or other ciphers; its log may tell more";
+  default:
+    return "its log may tell more";
+  }
+}
+
 } // namespace
 
 std::string tls_reason() { return text_of(take_error()); }
@@ -92,10 +118,11 @@ failure tls_failure(ssl_st *ssl, const tls_situation &where) {
     return make(error::tls_bad_certificate, where,
                 peer_of(where) + " gave no certificate, and one is required here");
   if (from_ssl && reason > SSL_AD_REASON_OFFSET) {
-    const std::string alert = SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET);
+    const int number = reason - SSL_AD_REASON_OFFSET;
+    const auto alert = name_of(number);
     return make(error::tls_failed, where,
-                peer_of(where) + " ended TLS with the alert \"" + alert + "\"",
-                "its log may tell more", alert);
+                peer_of(where) + " ended TLS with the alert \"" + alert + "\"", hint_about(number),
+                alert);
   }
   if (where.ended && (code == 0 || !from_ssl || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING))
     return make(error::lost, where,

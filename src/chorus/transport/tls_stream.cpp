@@ -198,7 +198,8 @@ io_status tls_stream::give_up(int ssl_error) noexcept {
 
 io_status tls_stream::fail(failure why) noexcept {
   fatal_ = true;
-  if (!failure_.code())
+  // The peer's last words explain why it took nothing more, which is often seen first.
+  if (!failure_.code() || !why.detail().tls_alert.empty())
     failure_ = std::move(why);
   return io_status::failed;
 }
