@@ -30,6 +30,7 @@ remedy of_status(unsigned status) noexcept {
   case 407:
     return remedy::proxy_credentials;
   case 426:
+  case 505:
     return remedy::change_version;
   case 408:
   case 425:
@@ -41,6 +42,22 @@ remedy of_status(unsigned status) noexcept {
   if (status >= 500)
     return remedy::try_later;
   return status >= 300 && status < 400 ? remedy::follow_redirect : remedy::check_path;
+}
+
+// By the last address that said no.
+remedy of_refused_connection(const failure_detail &detail) noexcept {
+  namespace errc = boost::system::errc;
+  for (auto one = detail.tried.rbegin(); one != detail.tried.rend(); ++one) {
+    if (one->why == errc::timed_out)
+      continue;
+    if (one->why == errc::network_unreachable || one->why == errc::host_unreachable ||
+        one->why == errc::address_not_available)
+      return remedy::check_network;
+    if (one->why == errc::permission_denied || one->why == errc::operation_not_permitted)
+      return remedy::check_permission;
+    break;
+  }
+  return remedy::start_server;
 }
 
 remedy remedy_of(const failure &why) noexcept {
@@ -57,7 +74,7 @@ remedy remedy_of(const failure &why) noexcept {
   case error::resolve_timeout:
     return remedy::check_name;
   case error::connect_failed:
-    return remedy::start_server;
+    return of_refused_connection(detail);
   case error::connect_timeout:
     return remedy::check_network;
   case error::tls_not_tls:

@@ -24,9 +24,9 @@ enum class remedy : std::uint8_t {
   renew_certificate,    // or set the clock right
   check_certificate,    // any other complaint about a certificate or a pinned key
   give_credentials,     // 401
-  check_permission,     // 403
+  check_permission,     // 403, or this side may not connect there
   check_path,           // 404 and its like, or plain HTTP at this path
-  change_version,       // 426
+  change_version,       // 426, 505
   follow_redirect,      // 3xx
   try_later,            // 429, 5xx, 1012, 1013
   proxy_credentials,    // 407, or SOCKS5's

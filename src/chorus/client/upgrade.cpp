@@ -55,6 +55,8 @@ std::string hint(const http_response_reader &answer, const connect_plan &plan) {
     return "it wants another protocol or WebSocket version than 13";
   case 429:
     return "too many attempts; wait before the next one";
+  case 505:
+    return "a proxy before it has to pass the request on as HTTP/1.1";
   default:
     break;
   }

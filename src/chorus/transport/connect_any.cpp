@@ -245,19 +245,18 @@ failure nobody(const race &r, milliseconds limit) {
     detail.sentence = std::move(told.what);
     detail.hint = std::move(told.hint);
   }
-  if (all.size() > 1) {
-    std::string others;
-    for (const auto &one : all) {
-      const error_code why(one.why, boost::system::system_category());
-      detail.tried.push_back({one.to.text(), why});
-      if (detail.tried.size() <= 4)
-        others += (others.empty() ? "" : ", ") + one.to.text() + ": " +
-                  (one.why == ETIMEDOUT ? std::string("no answer") : why.message());
-    }
-    if (all.size() > 4)
-      others += " and " + std::to_string(all.size() - 4) + " more";
-    detail.sentence += " (tried " + others + ")";
+  std::string others;
+  for (const auto &one : all) {
+    const error_code why(one.why, boost::system::system_category());
+    detail.tried.push_back({one.to.text(), why});
+    if (detail.tried.size() <= 4)
+      others += (others.empty() ? "" : ", ") + one.to.text() + ": " +
+                (one.why == ETIMEDOUT ? std::string("no answer") : why.message());
   }
+  if (all.size() > 4)
+    others += " and " + std::to_string(all.size() - 4) + " more";
+  if (all.size() > 1)
+    detail.sentence += " (tried " + others + ")";
   return failure(make_error_code(silent ? error::connect_timeout : error::connect_failed),
                  std::move(detail));
 }

@@ -42,7 +42,7 @@ constexpr std::size_t most_addresses = 32;
 // Starts one address after the other, the next when `stagger` has passed or one in flight has failed;
 // sooner, if `limit` would leave some without a start. The first that connects wins; the others are given
 // up at once. Fails with connect_failed, about the last address that said no, or with connect_timeout
-// when all were silent; the detail's `tried` tells of each when there were several. Cancelling throws, by
+// when all were silent; the detail's `tried` tells of each. Cancelling throws, by
 // Asio's own rule, and leaves no socket behind.
 task<result<descriptor>> connect_any(detail::shard &home, std::vector<endpoint> addresses,
                                      race_options options);

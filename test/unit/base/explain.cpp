@@ -60,8 +60,28 @@ BOOST_AUTO_TEST_CASE(every_kind_of_failure_has_its_remedy) {
         std::pair{404U, remedy::check_path}, std::pair{200U, remedy::check_path},
         std::pair{302U, remedy::follow_redirect}, std::pair{407U, remedy::proxy_credentials},
         std::pair{426U, remedy::change_version}, std::pair{429U, remedy::try_later},
-        std::pair{500U, remedy::try_later}, std::pair{503U, remedy::try_later}})
+        std::pair{500U, remedy::try_later}, std::pair{503U, remedy::try_later},
+        std::pair{505U, remedy::change_version}})
     BOOST_CHECK(explain(refusal(status)).remedy == expected);
+}
+
+BOOST_AUTO_TEST_CASE(no_way_to_a_host_is_no_server_that_does_not_run) {
+  namespace errc = boost::system::errc;
+  const auto of = [](std::vector<errc::errc_t> each) {
+    failure_detail detail;
+    for (const auto why : each)
+      detail.tried.push_back({"192.0.2.1:80", errc::make_error_code(why)});
+    return explain(with(error::connect_failed, std::move(detail))).remedy;
+  };
+  BOOST_CHECK(of({errc::connection_refused}) == remedy::start_server);
+  BOOST_CHECK(of({errc::network_unreachable}) == remedy::check_network);
+  BOOST_CHECK(of({errc::host_unreachable}) == remedy::check_network);
+  BOOST_CHECK(of({errc::address_not_available}) == remedy::check_network);
+  BOOST_CHECK(of({errc::permission_denied}) == remedy::check_permission);
+  // The last that said no is the one that the sentence is about.
+  BOOST_CHECK(of({errc::network_unreachable, errc::connection_refused, errc::timed_out}) ==
+              remedy::start_server);
+  BOOST_CHECK(of({errc::connection_refused, errc::network_unreachable}) == remedy::check_network);
 }
 
 BOOST_AUTO_TEST_CASE(says_where_and_what_the_peer_said) {
