@@ -184,6 +184,25 @@ BOOST_AUTO_TEST_CASE(alpn_takes_the_servers_first_choice) {
   });
 }
 
+// In TLS 1.3 the client may write before it reads why the server has gone.
+BOOST_AUTO_TEST_CASE(an_alert_explains_a_write_that_failed) {
+  run([](detail::shard &home) -> task<> {
+    auto server = server_options();
+    server.require_client_certificate = true;
+    server.ca_file = pem("ca");
+    tls_pair none(home, client_options(), server);
+    co_await none.shake();
+    BOOST_REQUIRE(none.server_error.has_value());
+    std::string text = "hello";
+    const iovec piece{text.data(), text.size()};
+    BOOST_TEST(none.client->write_some({&piece, 1}).status == io_status::failed);
+    const auto last = co_await read_to_end(*none.client);
+    BOOST_TEST(last == io_status::failed);
+    BOOST_TEST(none.client->error() == error::tls_failed);
+    BOOST_TEST(none.client->why().detail().tls_alert == "certificate required");
+  });
+}
+
 BOOST_AUTO_TEST_CASE(client_certificates) {
   run([](detail::shard &home) -> task<> {
     auto server = server_options();
