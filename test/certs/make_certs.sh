@@ -7,8 +7,12 @@
 #   expired.pem/.key  localhost, validity over before today
 #   client.pem/.key   for client authentication, same issuer, with a name of each kind
 #   stranger_ca.pem, stranger.pem/.key   localhost, from an issuer nobody trusts
+#   early.pem/.key    localhost, validity not begun
+#   self.pem/.key     localhost, signed by itself
+#   purpose.pem/.key  localhost, but for clients only
+#   weak.pem/.key     localhost, an RSA key of 1024 bits
 #
-# Everything lives for two days and nothing of it belongs into the repository.
+# Everything but early.pem lives for two days, and nothing of it belongs into the repository.
 set -eu
 
 [ $# -eq 1 ] || { echo "usage: make_certs.sh FOLDER" >&2; exit 2; }
@@ -31,7 +35,7 @@ issuer() { # name, common name
 }
 
 signed() { # name, issuer, days, subject alternative names, extended usage
-  key "$1.key"
+  [ -e "$1.key" ] || key "$1.key"
   openssl req -new -key "$1.key" -subj "/CN=$1" -out "$1.csr" 2>> "$log"
   {
     echo "basicConstraints=critical,CA:FALSE"
@@ -52,3 +56,36 @@ signed other ca 2 "DNS:other.example" serverAuth
 signed expired ca -1 "$local_names" serverAuth
 signed client ca 2 "email:client@example.org,URI:spiffe://example.org/client,DNS:client.example,IP:192.0.2.7" clientAuth
 signed stranger stranger_ca 2 "$local_names" serverAuth
+signed purpose ca 2 "$local_names" clientAuth
+openssl genrsa -out weak.key 1024 2>> "$log"
+signed weak ca 2 "$local_names" serverAuth
+
+key self.key
+openssl req -x509 -new -key self.key -sha256 -days 2 -subj "/CN=self" \
+  -addext "basicConstraints=critical,CA:FALSE" -addext "keyUsage=critical,digitalSignature" \
+  -addext "subjectAltName=$local_names" -addext "extendedKeyUsage=serverAuth" -out self.pem 2>> "$log"
+
+# Only `openssl ca` takes a beginning.
+key early.key
+openssl req -new -key early.key -subj "/CN=early" -out early.csr 2>> "$log"
+mkdir -p early.made
+: > early.made/index
+cat > early.cnf <<END
+[ca]
+default_ca = early
+[early]
+database = early.made/index
+new_certs_dir = early.made
+policy = any
+rand_serial = yes
+[any]
+commonName = supplied
+[names]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = serverAuth
+subjectAltName = $local_names
+END
+openssl ca -batch -notext -config early.cnf -cert ca.pem -keyfile ca.key -md sha256 -extensions names \
+  -startdate 20991230000000Z -enddate 20991231000000Z -in early.csr -out early.pem 2>> "$log"
+rm -rf early.csr early.cnf early.made
