@@ -89,39 +89,40 @@ async def killed(setting, kind):
     await server.kill()
 
 
-@tests.each("reconnecting/{}", [
-    (f"{name}-{kind}", kind, path, error, code) for kind, _ in SERVERS for name, path, error, code in (
-        ("reset", "/drop", "lost", 1006), ("end-of-tcp", "/end", "lost", 1006),
-        ("going-away", "/close?code=1001", "closed", 1001),
-        ("internal-error", "/close?code=1011&reason=broken", "closed", 1011),
-        ("own-code", "/close?code=4321", "closed", 4321), ("normal", "/close?code=1000", "closed", 1000))])
-async def left(setting, kind, path, error, code):
+@tests.each("reconnecting/left-by-{}", SERVERS)
+async def left(setting, kind):
     """However the server ends a connection, the client comes back, and the message that the server has
     taken is not sent again."""
     port = Port()
-    async with setting.server(kind, port), setting.stay(port, path) as client:
-        await client.expect("open")
-        await client.say("send taken")
-        seen = await client.expect("lost", error=error, close_code=code)
-        check(code == 1006 or str(code) in seen["said"], f"{seen}")
-        await client.expect("open")
-        await client.echoed("again")
-        seen = await client.stats()
-        equal((seen["connects"], seen["received"]), (2, 1), "connections and messages")
-        await client.end()
+    async with setting.server(kind, port):
+        for path, error, code in (
+                ("/drop", "lost", 1006), ("/end", "lost", 1006), ("/close?code=1000", "closed", 1000),
+                ("/close?code=1001", "closed", 1001), ("/close?code=4321", "closed", 4321),
+                ("/close?code=1011&reason=broken", "closed", 1011)):
+            async with setting.stay(port, path) as client:
+                await client.expect("open")
+                await client.say("send taken")
+                seen = await client.expect("lost", error=error, close_code=code)
+                check(code == 1006 or str(code) in seen["said"], f"{seen}")
+                await client.expect("open")
+                await client.echoed("again")
+                seen = await client.stats()
+                equal((seen["connects"], seen["received"]), (2, 1), f"{path}: connections, messages")
+                await client.end()
 
 
-@tests.each("reconnecting/refused-for-good-{}", [
-    (f"{code}-{kind}", kind, code) for kind, _ in SERVERS for code in (1002, 1007, 1008)])
-async def for_good(setting, kind, code):
+@tests.each("reconnecting/refused-for-good-by-{}", SERVERS)
+async def for_good(setting, kind):
     """These can't become better by trying again."""
     port = Port()
-    async with setting.server(kind, port), setting.stay(port, f"/close?code={code}&reason=no") as client:
-        await client.expect("open")
-        await client.say("send what it does not like")
-        await client.expect("lost", error="closed", close_code=code, fatal=True)
-        await client.expect("ended")
-        await client.end()
+    async with setting.server(kind, port):
+        for code in (1002, 1007, 1008):
+            async with setting.stay(port, f"/close?code={code}&reason=no") as client:
+                await client.expect("open")
+                await client.say("send what it does not like")
+                await client.expect("lost", error="closed", close_code=code, fatal=True)
+                await client.expect("ended")
+                await client.end()
 
 
 @tests.each("reconnecting/restarts-later-{}", SERVERS)

@@ -1,6 +1,6 @@
-// npm's ws as a server with manners and without, by the path of the first connection to it:
+// npm's ws as a server with manners and without, by the URL of the first connection to it:
 //
-//   /echo                           sends messages back, as every later connection does whatever its path
+//   /echo                           sends messages back, as every later connection does whatever its URL
 //   /drop      /end                 at the first message: a reset, or the end of TCP, without a close frame
 //   /close?code=N&reason=TEXT       at the first message
 //   /busy?after=SECONDS             answers the upgrade with 503 and Retry-After
@@ -39,8 +39,8 @@ const server = http.createServer((_request, response) => response.writeHead(404)
 const sockets = new WebSocketServer({ noServer: true, maxPayload: 1 << 23 });
 server.on('upgrade', (request, socket, head) => {
   const { pathname, searchParams } = new URL(request.url, 'ws://here');
-  const first = !seen.has(pathname);
-  seen.add(pathname);
+  const first = !seen.has(request.url);
+  seen.add(request.url);
   tell({ arrived: pathname });
   if (pathname === '/busy' && first) {
     tell({ left: 503 });

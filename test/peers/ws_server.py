@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What ws_server.cjs does, with Debian's python3-websockets.
+"""What ws_server.cjs does, in the same words, with Debian's python3-websockets.
 
     ws_server.py --port N
 """
@@ -15,7 +15,8 @@ import urllib.parse
 
 import websockets
 
-seen = set()
+seen = set()   # what was asked for
+acted = set()  # and upgraded
 
 
 def tell(**what):
@@ -46,8 +47,8 @@ MISBEHAVE = {"/drop": reset, "/end": end, "/close": close, "/deaf": deaf}
 
 async def arrive(path, _headers):
     where = urllib.parse.urlsplit(path)
-    first = where.path not in seen
-    seen.add(where.path)
+    first = path not in seen
+    seen.add(path)
     tell(arrived=where.path)
     if where.path == "/busy" and first:
         tell(left=503)
@@ -58,8 +59,8 @@ async def arrive(path, _headers):
 
 async def serve(ws, path):
     where = urllib.parse.urlsplit(path)
-    act = None if (where.path in acted) else MISBEHAVE.get(where.path)
-    acted.add(where.path)
+    act = None if path in acted else MISBEHAVE.get(where.path)
+    acted.add(path)
     try:
         async for message in ws:
             if act is None:
@@ -71,9 +72,6 @@ async def serve(ws, path):
     except websockets.ConnectionClosed:
         pass
     tell(left=ws.close_code)
-
-
-acted = set()
 
 
 async def main(port):
