@@ -76,6 +76,8 @@ using chorus::sleep;
 using chorus::task;
 
 // transport
+using chorus::connect_observer;
+using chorus::tls_certificate;
 using chorus::tls_info;
 using chorus::tls_options;
 using chorus::tls_verify;

@@ -73,6 +73,11 @@ task<result<session>> open_session(std::shared_ptr<shard> home,
     auto next = follow(*plan, opened.error());
     if (!next)
       co_return next.error();
+    if (plan->dial.observer) {
+      const auto to = (*next)->where.str();
+      plan->dial.observer->on_redirected(opened.error().detail().status,
+                                         to.substr(0, to.find('?')));
+    }
     plan = *std::move(next);
   }
 }

@@ -9,6 +9,7 @@
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
 #include <chorus/session/session.hpp>
+#include <chorus/transport/connect_observer.hpp>
 #include <chorus/transport/tls_options.hpp>
 
 #include <chrono>
@@ -51,7 +52,8 @@ struct connect_options {
   // Without a `proxy`: as the environment says when `connect` is called, by http_proxy (for ws), https_proxy
   // (for wss), all_proxy (for the rest) and no_proxy; never for loopback addresses and "localhost".
   bool proxy_from_environment = false;
-  std::string_view user_agent{}; // of the upgrade; a header of that name wins. Empty: none
+  std::string_view user_agent{};        // of the upgrade; a header of that name wins. Empty: none
+  connect_observer *observer = nullptr; // told of each stage; must outlive the connecting
 };
 static_assert(std::is_trivially_destructible_v<connect_options>);
 

@@ -184,6 +184,7 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
   plan->dial.tls_timeout = std::min(options.tls_timeout, longest);
   plan->dial.keep_alive = options.keep_alive;
   plan->dial.stagger = std::min(options.connect_stagger, longest);
+  plan->dial.observer = options.observer;
   if (options.tls)
     plan->dial.tls = *options.tls;
   plan->upgrade_timeout = std::min(options.upgrade_timeout, longest);

@@ -170,6 +170,8 @@ task<result<upgrade_answer>> upgrade(transport::stream &s, const connect_plan &p
                                                 plan.session.compression, limits);
   if (!check)
     co_return invalid(s, make_error_code(check.why).message());
+  if (plan.dial.observer)
+    plan.dial.observer->on_upgraded(answer.status(), answer.headers());
   upgrade_answer agreed;
   agreed.subprotocol = std::move(check.subprotocol);
   agreed.compression = check.deflate;

@@ -140,6 +140,12 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
       co_return by_proxy ? of_proxy(found.error(), first) : found.error();
     addresses = interleave(std::move(*found));
   }
+  if (options.observer) {
+    std::vector<std::string> shown;
+    for (const auto &one : addresses)
+      shown.push_back(one.text());
+    options.observer->on_resolved(shown);
+  }
   race_options race;
   race.limit = options.connect_timeout;
   race.stagger = options.stagger;
@@ -149,12 +155,16 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
   if (!connected)
     co_return by_proxy ? of_proxy(connected.error(), first) : connected.error();
   auto plain = make_socket_stream(home, connected->release());
+  if (options.observer)
+    options.observer->on_connected(plain->remote_address(), plain->local_address());
   if (by_proxy) {
     const auto deadline = home.now() + options.connect_timeout;
     auto asking = connect_through(*plain, *options.proxy, target.host, target.port, deadline);
     auto agreed = co_await std::move(asking);
     if (!agreed)
       co_return agreed.error();
+    if (options.observer)
+      options.observer->on_proxied();
   }
   if (!target.tls)
     co_return std::move(plain);
@@ -162,8 +172,13 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
   if (!secure)
     co_return secure.error();
   auto done = co_await tls_handshake(**secure, home.now() + options.tls_timeout);
+  if (options.observer)
+    if (const auto shown = tls_certificate_of(**secure))
+      options.observer->on_certificate(*shown);
   if (!done)
     co_return done.error();
+  if (options.observer)
+    options.observer->on_secured(tls_info_of(**secure));
   co_return std::move(*secure);
 }
 

@@ -5,6 +5,7 @@
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
 #include <chorus/transport/connect_any.hpp>
+#include <chorus/transport/connect_observer.hpp>
 #include <chorus/transport/proxy.hpp>
 #include <chorus/transport/stream.hpp>
 #include <chorus/transport/tls_options.hpp>
@@ -40,6 +41,7 @@ struct dial_options {
   std::function<result<std::vector<endpoint>>(const dial_target &)> look_up{};
   // To be asked for the connection, within another `connect_timeout`. TLS is with the host.
   std::optional<proxy_server> proxy{};
+  connect_observer *observer = nullptr; // outlives the call; null: nobody
 };
 
 // On shard `home`, whose thread must be the calling one. The name is looked up afresh by each call. TCP_NODELAY is set before anything is sent.

@@ -10,6 +10,7 @@
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
 #include <chorus/transport/stream.hpp>
+#include <chorus/transport/tls_certificate.hpp>
 #include <chorus/transport/tls_info.hpp>
 #include <chorus/transport/tls_options.hpp>
 #include <chorus/transport/tls_tickets.hpp>
@@ -19,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -92,5 +94,7 @@ task<result<>> tls_handshake(stream &s, detail::time_point deadline);
 
 // Of a stream whose handshake is done.
 tls_info tls_info_of(const stream &s);
+// What the peer showed, accepted or not, once the handshake is over in either way; nothing when it showed none.
+std::optional<tls_certificate> tls_certificate_of(const stream &s);
 
 } // namespace chorus::transport

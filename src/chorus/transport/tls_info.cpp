@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <array>
+#include <ctime>
 #include <memory>
 #include <stdexcept>
 #include <string_view>
@@ -39,6 +40,13 @@ std::string subject_of(const X509_NAME *name) {
   char *text = nullptr;
   const auto size = BIO_get_mem_data(out.get(), &text);
   return std::string(text, static_cast<std::size_t>(size));
+}
+
+std::chrono::system_clock::time_point time_of(const ASN1_TIME *time) {
+  std::tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1)
+    return {};
+  return std::chrono::system_clock::from_time_t(::timegm(&parts));
 }
 
 std::string common_name_of(const X509_NAME *name) {
@@ -104,11 +112,46 @@ tls_info tls_stream::info() const {
   return i;
 }
 
-tls_info tls_info_of(const stream &s) {
+std::optional<tls_certificate> tls_stream::certificate() const {
+  // Of a handshake that failed for its certificate this is all that OpenSSL keeps.
+  const auto *built = SSL_get0_verified_chain(ssl_);
+  const std::unique_ptr<X509, freer<X509_free>> peer(SSL_get1_peer_certificate(ssl_));
+  const auto *shown = peer                     ? peer.get()
+                      : sk_X509_num(built) > 0 ? sk_X509_value(built, 0)
+                                               : nullptr;
+  if (!shown)
+    return {};
+  tls_certificate c;
+  c.subject = subject_of(X509_get_subject_name(shown));
+  c.issuer = subject_of(X509_get_issuer_name(shown));
+  c.alt_names = alt_names_of(shown);
+  c.not_before = time_of(X509_get0_notBefore(shown));
+  c.not_after = time_of(X509_get0_notAfter(shown));
+  if (const auto *key = X509_get0_pubkey(shown))
+    c.key = text_of(EVP_PKEY_get0_type_name(key)) + ' ' + std::to_string(EVP_PKEY_get_bits(key));
+  for (int i = 0; i < sk_X509_num(built); ++i)
+    c.chain.push_back(subject_of(X509_get_subject_name(sk_X509_value(built, i))));
+  const auto verdict = SSL_get_verify_result(ssl_);
+  c.trusted = verdict == X509_V_OK;
+  c.verdict = X509_verify_cert_error_string(verdict);
+  return c;
+}
+
+namespace {
+
+const tls_stream &tls_of(const stream &s) {
   const auto *tls = dynamic_cast<const tls_stream *>(&s);
   if (!tls)
-    throw std::logic_error("chorus: tls_info_of needs a stream made by make_tls_..._stream");
-  return tls->info();
+    throw std::logic_error("chorus: this needs a stream made by make_tls_..._stream");
+  return *tls;
+}
+
+} // namespace
+
+tls_info tls_info_of(const stream &s) { return tls_of(s).info(); }
+
+std::optional<tls_certificate> tls_certificate_of(const stream &s) {
+  return tls_of(s).certificate();
 }
 
 } // namespace chorus::transport

@@ -30,6 +30,7 @@ public:
   // One step, as far as it goes without waiting: ok when the handshake is done.
   io_status handshake() noexcept;
   tls_info info() const; // tls_info.cpp
+  std::optional<tls_certificate> certificate() const;
   failure late() const { return tls_timeout_failure(situation()); }
 
   // What OpenSSL's BIO calls.
