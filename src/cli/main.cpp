@@ -2,6 +2,7 @@
 
 #include "bench.hpp"
 #include "connect.hpp"
+#include "probe.hpp"
 #include "script.hpp"
 #include "serve.hpp"
 #include "standard_io.hpp"
@@ -24,10 +25,12 @@ int main(int argc, char **argv) {
 
   cli::serve_settings serve;
   cli::connect_settings connect;
+  cli::probe_settings probe;
   cli::script_settings script;
   cli::bench_settings bench;
   const auto *serve_command = cli::add_serve(app, serve);
   const auto *connect_command = cli::add_connect(app, connect);
+  const auto *probe_command = cli::add_probe(app, probe);
   const auto *script_command = cli::add_script(app, script);
   cli::add_bench(app, bench);
 
@@ -45,6 +48,10 @@ int main(int argc, char **argv) {
     if (connect_command->parsed()) {
       command = "connect";
       return static_cast<int>(cli::run_connect(connect));
+    }
+    if (probe_command->parsed()) {
+      command = "probe";
+      return static_cast<int>(cli::run_probe(probe));
     }
     if (script_command->parsed()) {
       command = "script";

@@ -17,7 +17,7 @@ status end_parsing(const CLI::App &app, const CLI::ParseError &e) {
     const auto strangers = app.remaining();
     sentence =
         strangers.empty() ? "a command is missing" : "no command '" + strangers.front() + "'";
-    sentence += "; say serve, connect, script or bench";
+    sentence += "; say serve, connect, probe, script or bench";
   } else {
     const auto strangers = commands.front()->remaining();
     const auto option = std::find_if(strangers.begin(), strangers.end(),

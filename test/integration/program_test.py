@@ -17,6 +17,7 @@ from command_line import *
 from connecting import *
 from limits import *
 from operating import *
+from probing import *
 from serving import *
 from statuses import *
 
