@@ -57,10 +57,17 @@ bool is_formality(std::string_view name) {
   return lower == "upgrade" || lower == "connection" || lower.starts_with(prefix);
 }
 
+// No credentials, and no token: a report is made to be shown.
+std::string without_query(const chorus::url &where) {
+  const auto text = where.str();
+  return text.substr(0, text.find('?'));
+}
+
 class examination final : public chorus::connect_observer {
 public:
-  examination(const probe_settings &settings, probe_report &report, const chorus::url &where)
-      : settings_(settings), report_(report), where_(where) {}
+  examination(const probe_settings &settings, probe_report &report, const chorus::url &where,
+              std::string target)
+      : settings_(settings), report_(report), where_(where), target_(std::move(target)) {}
 
   task<status> run();
 
@@ -86,14 +93,16 @@ private:
   const probe_settings &settings_;
   probe_report &report_;
   chorus::url where_;
+  const std::string target_; // as it was given
   steady::time_point mark_ = steady::now();
+  bool proxied_ = false;
   std::string current_; // when a failure itself does not say
   std::optional<chorus::tls_certificate> certificate_;
 };
 
 std::vector<std::string> examination::expected() const {
   std::vector<std::string> all{"resolve", where_.is_unix() ? "socket" : "tcp"};
-  if (!settings_.proxy.empty())
+  if (proxied_)
     all.push_back("proxy");
   if (where_.is_secure())
     all.push_back("tls");
@@ -133,6 +142,7 @@ void examination::on_connected(std::string_view remote, std::string_view local) 
 }
 
 void examination::on_proxied() {
+  proxied_ = true;
   report_.add(done("proxy", "it has connected to " + where_.authority()));
 }
 
@@ -297,6 +307,7 @@ status examination::give_up(const chorus::failure &why) {
     outcome = status::failed;
   const auto told = chorus::explain(why);
   const auto name = name_of(told.where);
+  proxied_ = proxied_ || name == "proxy";
   if (outcome == status::usage ||
       (name.empty() && why.detail().where == chorus::stage::configure)) {
     complain("probe", sentence_of(why));
@@ -328,7 +339,7 @@ status examination::give_up(const chorus::failure &why) {
     report_.add(std::move(missed));
   }
   report_.finish(outcome, why,
-                 probe_advice(why, where_.str(),
+                 probe_advice(why, without_query(where_),
                               certificate_ ? certificate_->alt_names : std::vector<std::string>()));
   complain("probe", name + ": " + sentence_of(why));
   return outcome;
@@ -352,11 +363,13 @@ task<status> examination::run() {
   options.connect_timeout = settings_.timeout;
   options.tls_timeout = settings_.timeout;
   options.upgrade_timeout = settings_.timeout;
-  options.proxy = settings_.proxy;
+  if (settings_.proxy != "none")
+    options.proxy = settings_.proxy;
+  options.proxy_from_environment = settings_.proxy.empty();
   options.observer = this;
   report_.begin();
   mark_ = steady::now();
-  auto opened = co_await chorus::connect(settings_.url, options);
+  auto opened = co_await chorus::connect(target_, options);
   if (!opened)
     co_return give_up(opened.error());
   auto session = *std::move(opened);
@@ -398,7 +411,10 @@ CLI::App *add_probe(CLI::App &app, probe_settings &s) {
       ->allow_extra_args(false)
       ->type_name("NAME");
   add_switch(*sub, "--compression", s.compression, "Offer permessage-deflate");
-  sub->add_option("--proxy", s.proxy, "By this proxy: http://HOST:PORT or socks5://HOST:PORT")
+  sub->add_option(
+         "--proxy", s.proxy,
+         "By this proxy, http://HOST:PORT or socks5://HOST:PORT, or 'none'; by default as the "
+         "environment says")
       ->type_name("URL");
   add_number(*sub, "--pings", s.pings, 1U, 1000U, "Round trips to measure");
   add_duration(*sub, "--timeout", s.timeout, "Bound of each stage");
@@ -421,8 +437,9 @@ status run_probe(const probe_settings &given) {
     return status::usage;
   }
   std::signal(SIGPIPE, SIG_IGN);
+  settings.url = without_query(*where);
   probe_report report(settings);
-  examination all(settings, report, *where);
+  examination all(settings, report, *where, given.url);
   auto outcome = status::failed;
   chorus::runtime rt;
   rt.run(probe_main(all, outcome));

@@ -44,6 +44,12 @@ class Probing(Contract):
             self.assertIn("3 pings: min ", text)
             self.assertIn("\nhealthy: ", text)
             self.assertNotIn("\x1b", text)
+            with_secrets = server.url.replace("ws://", "ws://user:word@") + "/echo?token=hidden"
+            for extra in ([], ["--json"]):
+                ended = self.probe(with_secrets, *extra)
+                self.assert_status(ended, OK)
+                for secret in (b"word", b"hidden"):
+                    self.assertNotIn(secret, ended.out)
             self.assertIn("\x1b[", self.probe(server.url + "/echo", "--color", "always").out.decode())
 
     def test_json(self):
