@@ -1,6 +1,7 @@
 #include "connect.hpp"
 
 #include "conversation.hpp"
+#include "header_option.hpp"
 #include "remedy.hpp"
 #include "values.hpp"
 
@@ -17,30 +18,6 @@ namespace {
 
 using chorus::task;
 using namespace chorus::operators;
-
-// "K: V", with a name of token characters and a value without control characters.
-bool split_header(std::string_view line, std::pair<std::string, std::string> &out) {
-  const auto colon = line.find(':');
-  if (colon == line.npos || colon == 0)
-    return false;
-  const auto name = line.substr(0, colon);
-  auto value = line.substr(colon + 1);
-  const auto token = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-  };
-  const auto control = [](char c) {
-    return (static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f;
-  };
-  if (!std::all_of(name.begin(), name.end(), token) ||
-      std::any_of(value.begin(), value.end(), control))
-    return false;
-  const auto first = value.find_first_not_of(" \t");
-  value = first == value.npos ? std::string_view{} : value.substr(first);
-  value = value.substr(0, value.find_last_not_of(" \t") + 1);
-  out = {std::string(name), std::string(value)};
-  return true;
-}
 
 std::chrono::milliseconds shorter(std::chrono::milliseconds usual, const connect_settings &s) {
   return s.timeout.count() != 0 ? std::min(usual, s.timeout) : usual;
@@ -77,6 +54,7 @@ task<status> talk_once(const connect_settings &s, std::shared_ptr<conversation> 
   options.tls_timeout = shorter(options.tls_timeout, s);
   options.upgrade_timeout = shorter(options.upgrade_timeout, s);
 
+  options.observer = &talk->observer();
   auto first = co_await (chorus::connect(s.url, options) || talk->interruption(s.timeout));
   if (first.index() == 1)
     co_return talk->stopped() ? status::ok : too_late(s);
@@ -128,8 +106,10 @@ task<status> talk_on(chorus::runtime &rt, const connect_settings &s,
   co_return co_await talk->run(std::move(link));
 }
 
-task<> connect_main(chorus::runtime &rt, const connect_settings &s, status &outcome) {
-  auto talk = std::make_shared<conversation>(co_await boost::asio::this_coro::executor, s);
+task<> connect_main(chorus::runtime &rt, const connect_settings &s, std::vector<recorded> replay,
+                    std::unique_ptr<recorder> record, status &outcome) {
+  auto talk = std::make_shared<conversation>(co_await boost::asio::this_coro::executor, s,
+                                             std::move(replay), std::move(record));
   talk->watch_signals();
   if (s.reconnect)
     outcome = co_await talk_on(rt, s, talk);
@@ -145,15 +125,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   sub->add_option("URL", s.url,
                   "ws://, wss://, ws+unix://PATH:/TARGET, tcp://, tls:// or unix://PATH")
       ->required();
-  sub->add_option("--header", s.header_lines, "A header of the request, 'Name: value'; repeatable")
-      ->allow_extra_args(false)
-      ->type_name("HEADER")
-      ->each([&s](const std::string &line) {
-        std::pair<std::string, std::string> parts;
-        if (!split_header(line, parts))
-          throw CLI::ValidationError("'" + line + "' is no header; say 'Name: value'");
-        s.headers.push_back(std::move(parts));
-      });
+  add_header_option(*sub, s.header_lines, s.headers);
   sub->add_option("--subprotocol", s.subprotocols, "Offer a subprotocol; repeatable, best first")
       ->allow_extra_args(false)
       ->type_name("NAME");
@@ -178,6 +150,29 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   add_heartbeat(*sub, s.session.heartbeat);
   add_switch(*sub, "--compression", s.session.compression.enabled, "Offer permessage-deflate");
   add_log_options(*sub, s.log);
+  add_color(*sub, s.color);
+  sub->add_option("--record", s.record, "Write what is sent and received to FILE, as JSON lines")
+      ->type_name("FILE");
+  add_size(*sub, "--record-limit", s.record_limit, "End when FILE has grown to this; 0: no bound");
+  auto *replay =
+      sub->add_option("--replay", s.replay,
+                      "Send what --record wrote to FILE, at its times, instead of standard input")
+          ->type_name("FILE");
+  sub->add_option_function<std::string>(
+         "--replay-speed",
+         [&s](const std::string &text) {
+           const auto speed = parse_factor(text);
+           if (!speed)
+             throw CLI::ValidationError("--replay-speed", "'" + text +
+                                                              "' is no number from 0.001 to 1000, "
+                                                              "or 0 for no pauses");
+           s.replay_speed = *speed;
+         },
+         "How many times as fast; 0: without pauses")
+      ->needs(replay)
+      ->type_name("X")
+      ->default_str("1");
+  replay->excludes(sub->get_option("--echo"));
   return sub;
 }
 
@@ -189,9 +184,29 @@ status run_connect(const connect_settings &given) {
   start_log(settings.log);
   std::signal(SIGPIPE, SIG_IGN);
 
+  std::vector<recorded> replay;
+  if (!settings.replay.empty()) {
+    std::string wrong;
+    auto read = read_recording(settings.replay, wrong);
+    if (!read) {
+      complain("connect", "--replay: " + wrong);
+      return status::usage;
+    }
+    replay = *std::move(read);
+  }
+  std::unique_ptr<recorder> record;
+  if (!settings.record.empty()) {
+    record = std::make_unique<recorder>(settings.record, settings.record_limit);
+    if (!record->error().empty()) {
+      complain("connect", "--record: " + record->error());
+      return status::usage;
+    }
+  }
+
   auto outcome = status::failed;
   chorus::runtime rt;
-  rt.run(connect_main(rt, settings, outcome));
+  auto main = connect_main(rt, settings, std::move(replay), std::move(record), outcome);
+  rt.run(std::move(main));
   return outcome;
 }
 

@@ -3,6 +3,7 @@
 
 #include "exit_status.hpp"
 #include "log.hpp"
+#include "screen_text.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -28,6 +29,11 @@ struct connect_settings {
   std::chrono::milliseconds timeout{0};
   chorus::session_options session{};
   log_settings log{.level = "warn"};
+  color_choice color = color_choice::automatic;
+  std::string record;
+  std::size_t record_limit = std::size_t{1} << 30; // 0: none
+  std::string replay;
+  double replay_speed = 1; // 0: without pauses
 };
 
 CLI::App *add_connect(CLI::App &app, connect_settings &settings);

@@ -34,9 +34,11 @@ void client_link::start_close(chorus::close_code code, std::string_view reason) 
       }(client_, code, std::string(reason)));
 }
 
-conversation::conversation(const boost::asio::any_io_executor &ex, const connect_settings &settings)
+conversation::conversation(const boost::asio::any_io_executor &ex, const connect_settings &settings,
+                           std::vector<recorded> replay, std::unique_ptr<recorder> record)
     : settings_(settings), executor_(ex), input_(ex, STDIN_FILENO, longest_line(settings)),
-      output_(ex, STDOUT_FILENO), signals_(ex), interruption_(ex), silence_(ex) {}
+      output_(ex, STDOUT_FILENO), signals_(ex), interruption_(ex), silence_(ex), pace_(ex),
+      replay_(std::move(replay)), recorder_(std::move(record)) {}
 
 void conversation::watch_signals() {
   signals_.add(SIGINT);
@@ -69,6 +71,9 @@ void conversation::close(chorus::close_code code, std::string_view reason) {
   if (over_ || std::exchange(closing_, true))
     return;
   input_.cancel();
+  pace_.cancel();
+  if (terminal_)
+    terminal_->stop();
   link_->start_close(code, reason);
 }
 
@@ -84,9 +89,19 @@ task<status> conversation::run(std::unique_ptr<link> with) {
   link_ = std::move(with);
   last_message_ = std::chrono::steady_clock::now();
   co_spawn(executor_, output_.run(), boost::asio::detached);
+  if (recorder_)
+    recorder_->begin();
+  if (!settings_.echo && replay_.empty() && terminal::usable()) {
+    terminal_ = std::make_unique<terminal>(executor_, output_, settings_.color);
+    terminal_->start();
+    terminal_->note("connected to " + link_->session().remote_address() + "; /help lists commands");
+  }
   if (!settings_.echo)
     co_spawn(
-        executor_, [](std::shared_ptr<conversation> c) { return c->pump(); }(self),
+        executor_,
+        [](std::shared_ptr<conversation> c) {
+          return !c->replay_.empty() ? c->replay() : c->terminal_ ? c->converse() : c->pump();
+        }(self),
         boost::asio::detached);
   if (settings_.timeout.count() != 0)
     co_spawn(
@@ -105,7 +120,7 @@ task<status> conversation::run(std::unique_ptr<link> with) {
     }
     last_message_ = std::chrono::steady_clock::now();
     const bool enough = settings_.count != 0 && taken_ == settings_.count;
-    if (enough || failed_ != status::ok)
+    if (enough || failed_ != status::ok || !record(false, *m))
       continue;
     if (co_await take(std::move(*m)) && ++taken_ == settings_.count) {
       if (settings_.echo)
@@ -115,7 +130,11 @@ task<status> conversation::run(std::unique_ptr<link> with) {
   }
   input_.cancel();
   silence_.cancel();
-  if (!co_await output_.finish())
+  pace_.cancel();
+  if (terminal_)
+    terminal_->stop();
+  const bool written = co_await output_.finish();
+  if (!written)
     fail(status::failed,
          std::string("writing to standard output: ") + std::strerror(output_.error()));
   co_return verdict(end);
@@ -124,15 +143,36 @@ task<status> conversation::run(std::unique_ptr<link> with) {
 // False when this message could not be dealt with.
 task<bool> conversation::take(chorus::message m) {
   if (!settings_.echo) {
-    write(m);
+    if (terminal_)
+      terminal_->received(m);
+    else
+      write(m);
     if (co_await output_.room())
       co_return true;
     close(chorus::close_code::going_away);
     co_return false;
   }
-  const auto sent = co_await link_->send(std::move(m));
-  co_return sent.has_value();
+  const auto sent = co_await deliver(std::move(m));
+  co_return sent;
 }
+
+task<bool> conversation::deliver(chorus::message m) {
+  if (terminal_)
+    terminal_->sent(m);
+  const auto kept = recorder_ ? m : chorus::message();
+  const auto sent = co_await link_->send(std::move(m));
+  co_return sent.has_value() && (!recorder_ || record(true, kept));
+}
+
+bool conversation::record(bool out, const chorus::message &m) {
+  if (!recorder_ || recorder_->add(out, m))
+    return true;
+  fail(status::failed, "--record: " + recorder_->error());
+  close(chorus::close_code::going_away);
+  return false;
+}
+
+std::size_t conversation::longest_message() const noexcept { return longest_line(settings_); }
 
 void conversation::write(const chorus::message &m) {
   if (m.is_text() || settings_.binary) {
@@ -156,7 +196,7 @@ task<> conversation::pump() {
     const auto kind = settings_.binary ? chorus::message_kind::binary : chorus::message_kind::text;
     while (const auto line = co_await input_.next()) {
       chorus::message m(kind, line->data(), line->size());
-      const auto sent = co_await link_->send(std::move(m));
+      const auto sent = co_await deliver(std::move(m));
       if (!sent)
         co_return; // the connection has ended, and `receive` says how
     }
@@ -169,6 +209,31 @@ task<> conversation::pump() {
       fail(status::failed, "reading standard input: " + e.code().message());
     close();
     co_return;
+  }
+  if (settings_.count != 0 || closing_ || over_)
+    co_return;
+  co_await link_->flush();
+  close();
+}
+
+task<> conversation::replay() {
+  const auto self = shared_from_this();
+  const auto start = std::chrono::steady_clock::now();
+  for (auto &one : replay_) {
+    if (settings_.replay_speed > 0) {
+      const std::chrono::duration<double, std::milli> after(static_cast<double>(one.at.count()) /
+                                                            settings_.replay_speed);
+      pace_.expires_at(start + std::chrono::ceil<std::chrono::milliseconds>(after));
+      boost::system::error_code ec;
+      co_await pace_.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+    }
+    if (closing_ || over_)
+      co_return;
+    if (!one.out) // its time has passed, which is all that it is for
+      continue;
+    const auto sent = co_await deliver(std::move(one.content));
+    if (!sent)
+      co_return;
   }
   if (settings_.count != 0 || closing_ || over_)
     co_return;

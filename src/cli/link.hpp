@@ -16,6 +16,8 @@ public:
   virtual chorus::task<chorus::result<>> flush() = 0;
   // Closes in order without waiting; `receive` fails once it is done.
   virtual void start_close(chorus::close_code code, std::string_view reason) = 0;
+  // The present one.
+  virtual chorus::session session() const = 0;
 };
 
 class session_link final : public link {
@@ -29,6 +31,7 @@ public:
   void start_close(chorus::close_code code, std::string_view reason) override {
     session_.start_close(code, reason);
   }
+  chorus::session session() const override { return session_; }
 
 private:
   chorus::session session_;
@@ -45,6 +48,7 @@ public:
   }
   chorus::task<chorus::result<>> flush() override { return client_->flush(); }
   void start_close(chorus::close_code code, std::string_view reason) override;
+  chorus::session session() const override { return client_->current(); }
 
 private:
   chorus::runtime &runtime_;

@@ -2,7 +2,11 @@
 
 #include <spdlog/formatter.h>
 #include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
+
+#include <mutex>
+#include <utility>
 
 namespace cli {
 
@@ -103,6 +107,28 @@ void start_log(const log_settings &settings) {
   spdlog::set_default_logger(std::move(own));
   library_sink() = std::make_shared<to_logger>(levels, std::move(librarys), json);
 }
+
+namespace {
+
+class shown final : public spdlog::sinks::base_sink<std::mutex> {
+public:
+  explicit shown(std::function<void(std::string_view)> show) : show_(std::move(show)) {}
+
+private:
+  void sink_it_(const spdlog::details::log_msg &message) override {
+    show_({message.payload.data(), message.payload.size()});
+  }
+  void flush_() override {}
+
+  std::function<void(std::string_view)> show_;
+};
+
+} // namespace
+
+log_redirection::log_redirection(std::function<void(std::string_view)> show)
+    : usual_(std::exchange(log()->sinks(), {std::make_shared<shown>(std::move(show))})) {}
+
+log_redirection::~log_redirection() { log()->sinks() = std::move(usual_); }
 
 spdlog::logger *log() noexcept { return spdlog::default_logger_raw(); }
 

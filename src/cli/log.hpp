@@ -6,8 +6,11 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace cli {
 
@@ -21,6 +24,17 @@ void add_log_options(CLI::App &app, log_settings &settings);
 void start_log(const log_settings &settings);
 // The program's own messages.
 spdlog::logger *log() noexcept;
+// While it lives the program's own messages go to `show`, a line each, instead of standard error.
+class log_redirection {
+public:
+  explicit log_redirection(std::function<void(std::string_view)> show);
+  ~log_redirection();
+  log_redirection(const log_redirection &) = delete;
+  log_redirection &operator=(const log_redirection &) = delete;
+
+private:
+  std::vector<spdlog::sink_ptr> usual_;
+};
 // The library's, since `start_log`.
 std::shared_ptr<chorus::log_sink> library_log();
 

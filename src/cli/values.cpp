@@ -75,6 +75,16 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
   return value;
 }
 
+std::optional<double> parse_factor(std::string_view text) {
+  const auto parts = split_number(text);
+  if (!parts || !parts->second.empty())
+    return {};
+  const auto value = parts->first;
+  if (value != 0 && (value < 0.001 || value > 1000))
+    return {};
+  return value;
+}
+
 std::string to_text(milliseconds d) {
   const auto count = d.count();
   if (count % 1000 != 0)

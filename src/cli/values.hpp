@@ -23,6 +23,8 @@ std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 std::optional<std::size_t> parse_size(std::string_view text);
 // Nothing when the text is anything but decimal digits, or does not fit.
 std::optional<std::uint64_t> parse_number(std::string_view text);
+// A factor from 0.001 to 1000, or 0; nothing when the text is anything else.
+std::optional<double> parse_factor(std::string_view text);
 std::string to_text(std::chrono::milliseconds d);
 std::string to_text(std::size_t bytes);
 

@@ -1,5 +1,5 @@
 """The contract of the `chorus` program, as docs/program.md states it: lines, exit statuses, sentences,
-signals. Python's standard library only; the tests are in program/.
+signals. Python's standard library, and pyte for terminals; the tests are in program/.
 
     program_test.py --program PATH --project-version X.Y.Z --certificates make_certs.sh
                     [unittest arguments]
@@ -15,9 +15,11 @@ import contract
 from benching import *
 from command_line import *
 from connecting import *
+from interactive import *
 from limits import *
 from operating import *
 from probing import *
+from recording import *
 from serving import *
 from statuses import *
 
