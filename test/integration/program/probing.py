@@ -150,7 +150,12 @@ class Probing(Contract):
         self.assertEqual(dict(stages(ended.out.decode()))["round trip"], "FAIL")
 
     def test_peer_that_closes(self):
-        with Peer(lambda sock: (sock.sendall(close_frame(1008, b"go away")), drain(sock))) as peer:
+        def script(sock):
+            sock.sendall(close_frame(1008, b"go away"))
+            sock.shutdown(socket.SHUT_WR)
+            drain(sock)
+
+        with Peer(script) as peer:
             ended, found = self.report(peer.url)
         self.assert_status(ended, PROTOCOL)
         self.assertIn("go away", found["failure"]["said"])
@@ -175,6 +180,8 @@ class Probing(Contract):
                     payload = bytes(b ^ pings[2 + i % 4] for i, b in enumerate(pings[6:6 + size]))
                     del pings[:6 + size]
                     sock.sendall(frame(10 if opcode == 9 else 8, payload))
+                    if opcode == 8:
+                        return
 
         with Peer(script) as peer:
             ended, found = self.report(peer.url)
