@@ -18,7 +18,10 @@ class Help(Contract):
                      "--burst-messages --burst-bytes --over-rate --queue-budget",
             "connect": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --reconnect "
                        "--echo --binary --count --timeout --max-message --queue-bytes "
-                       "--ping-interval --pong-wait --compression --log-level --log-format",
+                       "--ping-interval --pong-wait --compression --log-level --log-format --color "
+                       "--record --record-limit --replay --replay-speed",
+            "probe": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --alpn --proxy "
+                     "--compression --pings --timeout --json --color",
             "script": "FILE --set --check --keep-going --json --junit --quiet --timeout --schema --log-level "
                       "--log-format",
             "bench": "--url --connections --size --in-flight --duration --warmup --threads "
