@@ -95,6 +95,14 @@ public:
       return "what answers at the proxy's address is no such proxy";
     case error::proxy_timeout:
       return "the proxy did not connect to the server in time";
+    case error::auth_refused:
+      return "the peer does not accept who this client says it is";
+    case error::auth_failed:
+      return "authentication did not succeed; it may later";
+    case error::auth_timeout:
+      return "authentication took too long";
+    case error::handler_failed:
+      return "a handler of this program threw";
     }
     return "unknown chorus error " + std::to_string(value);
   }
@@ -103,7 +111,7 @@ public:
 bool is_timeout(error e) noexcept {
   return e == error::timed_out || e == error::write_timeout || e == error::resolve_timeout ||
          e == error::connect_timeout || e == error::tls_timeout || e == error::upgrade_timeout ||
-         e == error::proxy_timeout;
+         e == error::proxy_timeout || e == error::auth_timeout;
 }
 
 bool is_tls(error e) noexcept {
@@ -120,7 +128,8 @@ bool is_fatal(error e) noexcept {
          e == error::tls_wrong_host || e == error::tls_unknown_issuer ||
          e == error::tls_bad_certificate || e == error::tls_bad_configuration ||
          e == error::tls_not_tls || e == error::upgrade_invalid || e == error::no_runtime ||
-         e == error::shut_down || e == error::tls_wrong_key || e == error::proxy_invalid;
+         e == error::shut_down || e == error::tls_wrong_key || e == error::proxy_invalid ||
+         e == error::auth_refused;
 }
 
 class library_conditions final : public boost::system::error_category {
@@ -154,7 +163,7 @@ public:
       return is_timeout(e);
     case condition::refused:
       return e == error::connect_failed || e == error::upgrade_refused ||
-             e == error::join_refused || e == error::proxy_refused;
+             e == error::join_refused || e == error::proxy_refused || e == error::auth_refused;
     case condition::tls:
       return is_tls(e) || e == error::tls_timeout;
     case condition::fatal:

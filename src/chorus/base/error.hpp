@@ -63,6 +63,12 @@ enum class error {
   proxy_refused, // the proxy did not connect to the server, or wants (other) credentials
   proxy_invalid, // what answers there is no such proxy
   proxy_timeout,
+
+  // Living with it.
+  auth_refused,   // authenticating after the connection: no, and not later either
+  auth_failed,    // the same: not now
+  auth_timeout,   // the same: no outcome in time
+  handler_failed, // a handler of the program's own threw; the sentence has what
 };
 
 // What a program usually decides on.

@@ -101,6 +101,11 @@ remedy remedy_of(const failure &why) noexcept {
   case error::proxy_invalid:
   case error::proxy_timeout:
     return remedy::check_proxy;
+  case error::auth_refused:
+    return remedy::give_credentials;
+  case error::auth_failed:
+  case error::auth_timeout:
+    return remedy::try_later;
   case error::lost:
     // Nothing tells a port of another protocol from a server that died: where it happens, the first is
     // usual.

@@ -13,7 +13,7 @@ using chorus::result;
 
 namespace {
 constexpr int first_error = static_cast<int>(error::closed);
-constexpr int last_error = static_cast<int>(error::proxy_timeout);
+constexpr int last_error = static_cast<int>(error::handler_failed);
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(failures)
