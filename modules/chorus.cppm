@@ -128,15 +128,23 @@ using chorus::to_message;
 
 // client
 using chorus::client;
+using chorus::client_listener;
 using chorus::client_options;
+using chorus::client_send_options;
 using chorus::client_state;
 using chorus::client_stats;
 using chorus::connect;
 using chorus::connect_options;
+using chorus::create_client;
+using chorus::event_handler;
 using chorus::header;
 using chorus::placed_message;
+using chorus::reconnect_policy;
+using chorus::reconnect_question;
 using chorus::recovery;
 using chorus::resume_mode;
+using chorus::unsent_message;
+using chorus::unsent_reason;
 using chorus::url_order;
 
 // server

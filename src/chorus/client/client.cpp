@@ -12,17 +12,17 @@ using detail::client_core;
 std::string_view to_string(client_state s) noexcept {
   switch (s) {
   case client_state::connecting:
-    return "connecting";
+    return "CONNECTING";
   case client_state::open:
-    return "open";
+    return "OPEN";
   case client_state::disconnected:
-    return "disconnected";
+    return "DISCONNECTED";
   case client_state::closing:
-    return "closing";
+    return "CLOSING";
   case client_state::closed:
     break;
   }
-  return "closed";
+  return "CLOSED";
 }
 
 bool is_fatal(const failure &why) noexcept {
@@ -88,15 +88,17 @@ client &client::operator=(client &&other) noexcept {
 task<result<>> client::connected() { return client_core::connected(core_); }
 task<result<message>> client::receive() { return client_core::receive(core_); }
 task<result<placed_message>> client::receive_placed() { return client_core::receive_placed(core_); }
-task<result<>> client::send(message m) { return client_core::send(core_, std::move(m)); }
+task<result<>> client::send(message m, client_send_options options) {
+  return client_core::send(core_, std::move(m), core_ ? core_->terms_of(options) : nullptr);
+}
 task<result<>> client::flush() { return client_core::flush(core_); }
 task<result<>> client::close(close_code code, std::string_view reason) {
   return client_core::close(core_, code, std::string(reason));
 }
-result<> client::try_send(message m) {
+result<> client::try_send(message m, client_send_options options) {
   if (!core_)
     return failure(error::not_open);
-  return core_->try_send(m);
+  return core_->try_send(m, core_->terms_of(options));
 }
 void client::reconnect_now() {
   if (core_)

@@ -75,13 +75,24 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
 
 client_core::client_core(std::shared_ptr<shard> home, client_options options)
     : home_(std::move(home)), options_(std::move(options)), plans_(make_plans(options_)),
-      backoff_(options_.backoff), random_state_(fresh_seed()) {
+      backoff_(options_.reconnect.delays().value_or(options_.backoff)), random_state_(fresh_seed()),
+      expiry_timer_(*this, [](timer &t) noexcept { static_cast<alarm &>(t).owner.arm_expiry(); }),
+      handler_limit_(*this, [](timer &t) noexcept {
+        auto &core = static_cast<alarm &>(t).owner;
+        core.handlers_limited_ = true;
+        core.cancel_handlers();
+      }) {
   if (options_.outbox_bytes == 0)
     unusable("outbox_bytes must not be zero");
   if (options_.outbox_overflow != overflow::wait &&
       options_.outbox_overflow != overflow::drop_newest &&
-      options_.outbox_overflow != overflow::drop_oldest)
-    unusable("outbox_overflow is one of wait, drop_newest and drop_oldest");
+      options_.outbox_overflow != overflow::drop_oldest &&
+      options_.outbox_overflow != overflow::latest)
+    unusable("outbox_overflow is one of wait, drop_newest, drop_oldest and latest");
+  if (options_.authenticate_timeout.count() <= 0)
+    unusable("authenticate_timeout must be more than zero");
+  if (options_.check_timeout.count() <= 0)
+    unusable("check_timeout must be more than zero");
   if (options_.proven_after.count() < 0)
     unusable("proven_after must not be negative");
   if (options_.max_retry_after.count() < 0)
@@ -175,17 +186,21 @@ template <class T> task<result<T>> client_core::take_next(std::shared_ptr<client
   if (!self)
     co_return failure(error::not_open);
   auto &core = *self;
-  if (core.options_.on_message || core.options_.ignore_input)
+  if (core.options_.ignore_input)
     co_return failure(error::busy, stage::open,
-                      "this client's messages go to on_message, or are ignored by ignore_input");
+                      "this client's messages are ignored by ignore_input");
   struct claim {
-    explicit claim(client_core &c) : core(c), mine(c.claim_receiver()) {}
+    explicit claim(client_core &c) : core(c) {
+      lock held(core.mutex_);
+      mine = !std::exchange(core.receiving_, true);
+      core.kept_for_receive_ = core.kept_for_receive_ || mine;
+    }
     ~claim() {
       if (mine)
         core.release_receiver();
     }
     client_core &core;
-    bool mine;
+    bool mine = false;
   };
   claim claimed(core);
   if (!claimed.mine)
@@ -281,12 +296,6 @@ task<result<>> client_core::close(std::shared_ptr<client_core> self, close_code 
   co_return core.close_outcome_;
 }
 
-void client_core::reconnect_now() {
-  lock held(mutex_);
-  hurry_ = true;
-  supervisor_.wake_all();
-}
-
 client_state client_core::state() const noexcept {
   lock held(mutex_);
   return closing_ && state_ != client_state::closed ? client_state::closing : state_;
@@ -302,10 +311,13 @@ client_stats client_core::stats() const {
     out.queued_bytes = outbox_bytes_;
     if (down_since_ && !ended_)
       out.downtime += clock::now() - *down_since_;
-    s = session_;
+    if (!accounted_)
+      s = session_;
   }
   if (s) {
     const auto live = s.stats();
+    out.bytes_received += live.bytes_received;
+    out.bytes_sent += live.bytes_sent;
     if (live.last_round_trip.count() != 0)
       out.last_round_trip = live.last_round_trip;
   }

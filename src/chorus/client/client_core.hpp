@@ -22,6 +22,16 @@
 
 namespace chorus::detail {
 
+// A message in the outbox.
+struct queued_message {
+  struct terms {
+    std::string key;
+    time_point expires = time_point::max();
+  };
+  message content;
+  std::unique_ptr<terms> extras; // null: neither key nor time to live
+};
+
 // Takes the place of `receive` and `on_message` in a client. Called on its shard, never with the mutex
 // held.
 class client_watcher {
@@ -48,12 +58,16 @@ public:
   static task<result<>> connected(std::shared_ptr<client_core> self);
   static task<result<message>> receive(std::shared_ptr<client_core> self);
   static task<result<placed_message>> receive_placed(std::shared_ptr<client_core> self);
-  static task<result<>> send(std::shared_ptr<client_core> self, message m);
+  static task<result<>> send(std::shared_ptr<client_core> self, message m,
+                             std::unique_ptr<queued_message::terms> extras = {});
   static task<result<>> flush(std::shared_ptr<client_core> self);
   static task<result<>> close(std::shared_ptr<client_core> self, close_code code,
                               std::string reason);
-  result<> try_send(const message &m);
+  result<> try_send(const message &m, std::unique_ptr<queued_message::terms> extras = {});
+  std::unique_ptr<queued_message::terms> terms_of(const client_send_options &options) const;
   void reconnect_now();
+  // Before `launch`: how many attempts the first connection may take; 0: as max_attempts says.
+  void limit_first_attempts(unsigned most) noexcept { first_attempts_ = most; }
   client_state state() const noexcept;
   client_stats stats() const;
   session current() const;
@@ -86,14 +100,14 @@ private:
   };
   // A `send` that waits for room.
   struct sender final : waiter {
-    sender(client_core &core, const boost::asio::any_io_executor &executor, message m)
+    sender(client_core &core, const boost::asio::any_io_executor &executor, queued_message m)
         : waiter(executor), owner(core), content(std::move(m)) {}
     ~sender() {
       std::lock_guard lock(owner.mutex_);
       wait_list::remove(*this);
     }
     client_core &owner;
-    message content;
+    queued_message content;
     std::optional<result<>> outcome;
   };
 
@@ -115,42 +129,88 @@ private:
   using lock = std::unique_lock<std::mutex>;
 
   // client_outbox.cpp. With `lock&`: to be called with the mutex held.
-  std::optional<result<>> offer(lock &, const message &m);
+  std::optional<result<>> offer(lock &, queued_message &m);
   result<> check(const message &m) const;
   bool fits(lock &, std::size_t size) const noexcept;
-  void push(lock &, message m);
-  message pop(lock &);
-  void put_back(lock &, message m);
-  void handed_over(lock &);
+  // Gives the message the place of an older one of its key, if there is one and it fits there.
+  bool replace(lock &, queued_message &m);
+  void note_extras(lock &, const queued_message &m);
+  void push(lock &, queued_message m);
+  queued_message pop(lock &);
+  // The same without those that have expired; false when nothing is left.
+  bool pop_due(lock &, queued_message &m);
+  void put_back(lock &, queued_message m);
   void admit(lock &);
   void discard_outbox(lock &, const failure &why);
+
+  // client_delivery.cpp
+  void handed_over(lock &, queued_message m);
   void kick(); // any thread: has `drain` run
   void drain();
   bool gone(const session &s, const failure &why) const noexcept;
+  bool must_wait(lock &, const session &s);
   static task<> write(std::shared_ptr<client_core> self);
   void account(session &s);
 
+  // client_unsent.cpp: what will not be sent.
+  bool expired(const queued_message &m) const noexcept;
+  void drop(lock &, queued_message m, unsent_reason reason, const failure &why = {});
+  bool purge(lock &); // of what has expired; true: something has
+  void note_report(lock &);
+  void report_unsent();
+  void arm_expiry();
+  task<> leave_outbox(failure why);
+
+  // client_events.cpp, on the shard.
+  struct queued_event {
+    const char *name = "";
+    std::function<void()> plain;
+    std::function<task<>()> coroutine;
+  };
+  // Runs the handlers at once if they are plain functions and no coroutine runs; else soon, in order.
+  template <class... Args, class... Given>
+  void emit(const char *name, const event_handler<Args...> &handler,
+            void (client_listener::*told)(Args...), Given &...given) noexcept;
+  template <class F> void run_plain(const char *name, F &&f) noexcept;
+  void enqueue(queued_event event);
+  static task<> tell_queued(std::shared_ptr<client_core> self);
+  failure handler_threw(const char *name, const std::exception_ptr &thrown) noexcept;
+  // Until no handler runs. To be awaited only while `telling_`.
+  task<> settled();
+  void cancel_handlers() noexcept;
+
   // client_supervision.cpp, on the shard.
   static task<> supervise(lease held);
+  task<failure> serve(session s);
+  task<> greet(session s);
+  task<failure> pump(session &s);
+  void enter(client_state s);
+
+  // client_attempt.cpp
   task<result<session>> attempt(std::shared_ptr<connect_plan> plan);
   static task<result<session>> open(std::shared_ptr<client_core> self,
                                     std::shared_ptr<const connect_plan> plan);
+  static task<result<session>> authenticate(std::shared_ptr<client_core> self, session s);
   void shuffle() noexcept;
   void choose_next() noexcept;
   void choose_again() noexcept;
   result<> prepare_tls(connect_plan &plan);
-  task<failure> serve(session s);
-  task<failure> pump(session &s);
-  task<> back_off(duration delay);
-  duration delay_after(const failure &why) noexcept;
+  bool out_of_attempts(const failure &why) noexcept;
   failure exhausted(const failure &last) const;
   bool met_too_big_again(const failure &why) noexcept;
   failure too_big(const failure &last) const;
+
+  // client_backoff.cpp
+  task<> back_off(duration delay);
+  result<duration> delay_after(const failure &why, bool connected) noexcept;
+  void check_connection();
+  static task<> check(std::shared_ptr<client_core> self, session s);
+
+  // client_closing.cpp
   void begin_close();
   static task<> close_session(std::shared_ptr<client_core> self, session s);
   void abort_now();
-  void enter(client_state s);
-  void finish(failure why, result<> close_outcome);
+  task<> finish(failure why, result<> close_outcome);
   void supervisor_gone() noexcept;
   void tell_watcher_of_end();
   // client_log.cpp
@@ -161,11 +221,15 @@ private:
   void log_failed(std::uint64_t id, const failure &why) const noexcept;
   void log_gone(const session &s, const failure &why, bool wanted) const noexcept;
   void log_gave_up(const failure &why) const noexcept;
+  void log_handler_failed(const char *name) const noexcept;
   void on_shard_gone() noexcept override;
   bool stopping() const;
   bool abandoned() const;
   bool inbox_full(lock &) const noexcept;
-  template <class F, class... Args> void call(const F &callback, Args &&...args) noexcept;
+  bool hears_messages() const noexcept {
+    return options_.on_message ||
+           (options_.listener && options_.listener->hears_.load(std::memory_order_relaxed));
+  }
   std::uint64_t random() noexcept;
 
   const std::shared_ptr<shard> home_;
@@ -182,11 +246,16 @@ private:
   bool abandoned_ = false;
   bool supervised_ = true; // `supervise` is there, or will be
   bool receiving_ = false;
-  bool hurry_ = false;        // reconnect_now
-  bool waited_ = false;       // the backoff is over
-  bool writing_ = false;      // a coroutine waits for room in the session
-  bool in_hand_ = false;      // a message is between outbox and session
-  bool drain_posted_ = false; // a drain is on its way to the shard
+  bool hurry_ = false;            // reconnect_now
+  bool waited_ = false;           // the backoff is over
+  bool writing_ = false;          // a coroutine waits for room in the session
+  bool in_hand_ = false;          // a message is between outbox and session
+  bool drain_posted_ = false;     // a drain is on its way to the shard
+  bool kept_for_receive_ = false; // beside `on_message`: somebody has begun to receive
+  bool accounted_ = true;         // the present session's figures are in `stats_`
+  bool report_posted_ = false;
+  unsigned keyed_ = 0;  // messages in the outbox that have a key
+  unsigned mortal_ = 0; // and those that have a time to live
   close_code close_code_ = close_code::normal;
   std::string close_reason_;
   result<> close_outcome_;
@@ -195,10 +264,15 @@ private:
   session session_; // written on the shard only
   ring<arrived> inbox_;
   std::size_t inbox_bytes_ = 0;
-  ring<message> outbox_;
+  ring<queued_message> outbox_;
   std::size_t outbox_bytes_ = 0;
+  ring<unsent_message> reports_;
+  std::size_t report_bytes_ = 0;
+  // Of messages with extras that the present session may still give back: their number in `handed_`.
+  ring<std::pair<std::uint64_t, queued_message>> lent_;
   client_stats stats_;
   std::optional<time_point> down_since_;
+  time_point expiry_armed_ = time_point::max(); // when `arm_expiry` will look at the outbox
   wait_list open_or_ended_;
   wait_list readable_;
   wait_list senders_; // of `sender`
@@ -218,6 +292,22 @@ private:
   unsigned failed_in_row_ = 0;
   chorus::backoff backoff_;
   std::uint64_t random_state_;
+  // Owned by the shard's wheel: stopped when `supervise` ends.
+  struct alarm final : timer {
+    alarm(client_core &c, callback fired) noexcept : timer(fired), owner(c) {}
+    client_core &owner;
+  };
+  alarm expiry_timer_;
+  alarm handler_limit_; // of coroutines that run while the client closes
+  boost::asio::cancellation_signal cancel_handler_;
+  ring<queued_event> events_;
+  bool telling_ = false;          // a coroutine of `events_` runs
+  bool greeting_ = false;         // it is `on_connect`
+  bool handlers_limited_ = false; // those that begin are cancelled soon
+  bool checking_ = false;         // a ping of `reconnect_now` is under way
+  bool no_wait_ = false;          // it has found the connection dead
+  bool ever_connected_ = false;
+  unsigned first_attempts_ = 0;
 };
 
 template <class Pred> task<bool> client_core::until(wait_list &list, Pred pred) {
@@ -241,17 +331,38 @@ template <class Pred> task<bool> client_core::until(wait_list &list, Pred pred) 
   }
 }
 
-// A callback that throws has nobody to throw to.
-template <class F, class... Args>
-void client_core::call(const F &callback, Args &&...args) noexcept {
-  if (!callback)
-    return;
+template <class F> void client_core::run_plain(const char *name, F &&f) noexcept {
   {
     std::lock_guard held(mutex_);
     if (abandoned_)
       return;
   }
-  callback(std::forward<Args>(args)...);
+  try {
+    f();
+  } catch (...) {
+    handler_threw(name, std::current_exception());
+  }
+}
+
+template <class... Args, class... Given>
+void client_core::emit(const char *name, const event_handler<Args...> &handler,
+                       void (client_listener::*told)(Args...), Given &...given) noexcept {
+  if (handler.is_coroutine())
+    enqueue(
+        {name, {}, [&handler, ... copies = given]() mutable { return handler.start(copies...); }});
+  else if (handler && telling_)
+    enqueue({name, [&handler, ... copies = given]() mutable { handler(copies...); }, {}});
+  else if (handler)
+    run_plain(name, [&] { handler(given...); });
+  if (!options_.listener)
+    return;
+  auto &listener = *options_.listener;
+  if (telling_)
+    enqueue({name,
+             [&listener, told, ... copies = given]() mutable { (listener.*told)(copies...); },
+             {}});
+  else
+    run_plain(name, [&] { (listener.*told)(given...); });
 }
 
 } // namespace chorus::detail

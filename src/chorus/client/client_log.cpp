@@ -26,6 +26,7 @@ void client_core::note_connected(const session &s) {
   {
     lock held(mutex_);
     session_ = s;
+    accounted_ = false;
     again = stats_.connects++ != 0;
     if (again)
       ++stats_.reconnects;
@@ -94,6 +95,14 @@ void client_core::log_gave_up(const failure &why) const noexcept {
   write_log(
       *log, log_level::error, log_room::client, 0, "gave_up",
       {{"stage", to_string(why.detail().where)}, {"why", what}, {"status", why.detail().status}});
+}
+
+void client_core::log_handler_failed(const char *name) const noexcept {
+  auto *log = log_for(options_.log, log_room::client, log_level::error);
+  if (!log)
+    return;
+  write_log(*log, log_level::error, log_room::client, 0, "handler_failed",
+            {{"handler", std::string_view(name)}});
 }
 
 } // namespace chorus::detail

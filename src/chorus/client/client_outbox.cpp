@@ -2,12 +2,8 @@
 
 #include <chorus/protocol/framing.hpp>
 #include <chorus/protocol/violation.hpp>
-#include <chorus/session/setup.hpp>
 
-#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
-
-#include <algorithm>
 
 namespace chorus::detail {
 
@@ -28,31 +24,93 @@ bool client_core::fits(lock &, std::size_t size) const noexcept {
           (options_.outbox_messages == 0 || outbox_.size() < options_.outbox_messages));
 }
 
-void client_core::push(lock &, message m) {
-  outbox_bytes_ += m.size();
+void client_core::note_extras(lock &, const queued_message &m) {
+  if (!m.extras)
+    return;
+  keyed_ += !m.extras->key.empty();
+  if (m.extras->expires == time_point::max())
+    return;
+  ++mortal_;
+  if (m.extras->expires < expiry_armed_) {
+    expiry_armed_ = m.extras->expires;
+    home_->post([self = shared_from_this()] { self->arm_expiry(); });
+  }
+}
+
+void client_core::push(lock &held, queued_message m) {
+  outbox_bytes_ += m.content.size();
+  note_extras(held, m);
   outbox_.push_back(std::move(m));
 }
 
-message client_core::pop(lock &) {
-  message m = std::move(outbox_.front());
+queued_message client_core::pop(lock &) {
+  queued_message m = std::move(outbox_.front());
   outbox_.pop_front();
-  outbox_bytes_ -= m.size();
+  outbox_bytes_ -= m.content.size();
+  if (m.extras) {
+    keyed_ -= !m.extras->key.empty();
+    mortal_ -= m.extras->expires != time_point::max();
+  }
   return m;
 }
 
-void client_core::put_back(lock &, message m) {
-  outbox_bytes_ += m.size();
+bool client_core::pop_due(lock &held, queued_message &m) {
+  while (!outbox_.empty()) {
+    m = pop(held);
+    if (!expired(m))
+      return true;
+    drop(held, std::move(m), unsent_reason::expired);
+    admit(held);
+  }
+  return false;
+}
+
+void client_core::put_back(lock &held, queued_message m) {
+  if (m.extras && !m.extras->key.empty() && keyed_ != 0)
+    for (std::size_t i = 0; i < outbox_.size(); ++i)
+      if (outbox_[i].extras && outbox_[i].extras->key == m.extras->key) {
+        drop(held, std::move(m), unsent_reason::replaced);
+        return;
+      }
+  outbox_bytes_ += m.content.size();
+  note_extras(held, m);
   outbox_.push_front(std::move(m));
 }
 
+bool client_core::replace(lock &held, queued_message &m) {
+  if (!m.extras || m.extras->key.empty() || keyed_ == 0)
+    return false;
+  for (std::size_t i = 0; i < outbox_.size(); ++i) {
+    auto &older = outbox_[i];
+    if (!older.extras || older.extras->key != m.extras->key)
+      continue;
+    const auto bytes = outbox_bytes_ - older.content.size() + m.content.size();
+    if (bytes > options_.outbox_bytes && m.content.size() > older.content.size() &&
+        outbox_.size() > 1)
+      return false;
+    outbox_bytes_ = bytes;
+    --keyed_;
+    mortal_ -= older.extras->expires != time_point::max();
+    note_extras(held, m);
+    drop(held, std::exchange(older, std::move(m)), unsent_reason::replaced);
+    return true;
+  }
+  return false;
+}
+
 // Nothing when the message has to wait for room.
-std::optional<result<>> client_core::offer(lock &held, const message &m) {
+std::optional<result<>> client_core::offer(lock &held, queued_message &m) {
   if (ended_)
     return end_;
   if (closing_)
     return failure(error::not_open);
-  if (senders_.empty() && fits(held, m.size())) {
-    push(held, m);
+  const auto size = m.content.size();
+  if (senders_.empty() && replace(held, m))
+    return result<>();
+  if (!fits(held, size) && purge(held))
+    admit(held);
+  if (senders_.empty() && fits(held, size)) {
+    push(held, std::move(m));
     return result<>();
   }
   switch (options_.outbox_overflow) {
@@ -60,39 +118,37 @@ std::optional<result<>> client_core::offer(lock &held, const message &m) {
     ++stats_.messages_dropped;
     return failure(error::queue_full);
   case overflow::drop_oldest:
-    while (!fits(held, m.size())) {
-      pop(held);
-      ++stats_.messages_dropped;
-    }
-    push(held, m);
+  case overflow::latest:
+    while (!fits(held, size))
+      drop(held, pop(held), unsent_reason::overflow);
+    push(held, std::move(m));
     return result<>();
   default:
     return std::nullopt;
   }
 }
 
-void client_core::handed_over(lock &held) {
-  ++handed_;
-  ++stats_.messages_sent;
-  admit(held);
-}
-
 // Gives room that came free to the senders that wait for it, in their order.
 void client_core::admit(lock &held) {
   while (auto *first = senders_.first()) {
     auto &s = static_cast<sender &>(*first);
-    if (!fits(held, s.content.size()))
-      return;
-    push(held, std::move(s.content));
+    if (!replace(held, s.content)) {
+      if (!fits(held, s.content.content.size()))
+        return;
+      push(held, std::move(s.content));
+    }
     s.outcome = result<>();
     wait_list::wake(s);
   }
 }
 
+// Without telling anybody of what was queued: no handler is called any more.
 void client_core::discard_outbox(lock &, const failure &why) {
   stats_.messages_dropped += outbox_.size();
+  stats_.messages_left += outbox_.size();
   outbox_.clear();
   outbox_bytes_ = 0;
+  keyed_ = mortal_ = 0;
   while (auto *first = senders_.first()) {
     static_cast<sender &>(*first).outcome = result<>(why);
     wait_list::wake(*first);
@@ -103,8 +159,8 @@ void client_core::sift_outbox(const std::function<bool(const message &)> &keep) 
   lock held(mutex_);
   const auto before = outbox_.size();
   for (std::size_t i = 0; i < before; ++i) {
-    message m = pop(held);
-    if (keep(m))
+    auto m = pop(held);
+    if (keep(m.content))
       push(held, std::move(m));
     else
       ++stats_.messages_dropped;
@@ -116,12 +172,25 @@ void client_core::sift_outbox(const std::function<bool(const message &)> &keep) 
     idle_.wake_all();
 }
 
-result<> client_core::try_send(const message &m) {
+std::unique_ptr<queued_message::terms>
+client_core::terms_of(const client_send_options &options) const {
+  if (options.key.empty() && options.time_to_live <= std::chrono::milliseconds::zero())
+    return nullptr;
+  auto out = std::make_unique<queued_message::terms>();
+  out->key = options.key;
+  constexpr std::chrono::hours most{24 * 366}; // what is added to the time must not overflow
+  if (options.time_to_live > std::chrono::milliseconds::zero() && options.time_to_live < most)
+    out->expires = home_->now() + options.time_to_live;
+  return out;
+}
+
+result<> client_core::try_send(const message &m, std::unique_ptr<queued_message::terms> extras) {
   if (auto ok = check(m); !ok)
     return ok;
+  queued_message offered{m, std::move(extras)};
   {
     lock held(mutex_);
-    if (auto outcome = offer(held, m); !outcome)
+    if (auto outcome = offer(held, offered); !outcome)
       return failure(error::queue_full);
     else if (!*outcome)
       return *outcome;
@@ -130,20 +199,22 @@ result<> client_core::try_send(const message &m) {
   return {};
 }
 
-task<result<>> client_core::send(std::shared_ptr<client_core> self, message m) {
+task<result<>> client_core::send(std::shared_ptr<client_core> self, message m,
+                                 std::unique_ptr<queued_message::terms> extras) {
   if (!self)
     co_return failure(error::not_open);
   auto &core = *self;
   if (auto ok = core.check(m); !ok)
     co_return ok;
+  queued_message offered{std::move(m), std::move(extras)};
   std::optional<result<>> outcome;
   {
     lock held(core.mutex_);
-    outcome = core.offer(held, m);
+    outcome = core.offer(held, offered);
   }
   if (!outcome) {
     const auto cancellation = co_await asio::this_coro::cancellation_state;
-    sender waiting(core, co_await asio::this_coro::executor, std::move(m));
+    sender waiting(core, co_await asio::this_coro::executor, std::move(offered));
     {
       lock held(core.mutex_);
       // The room may have come free meanwhile.
@@ -168,140 +239,6 @@ task<result<>> client_core::send(std::shared_ptr<client_core> self, message m) {
   if (*outcome)
     core.kick();
   co_return *outcome;
-}
-
-void client_core::kick() {
-  if (home_->here()) {
-    drain();
-    return;
-  }
-  {
-    lock held(mutex_);
-    if (!ready_ || drain_posted_)
-      return;
-    drain_posted_ = true;
-  }
-  home_->post([self = shared_from_this()] {
-    {
-      lock held(self->mutex_);
-      self->drain_posted_ = false;
-    }
-    self->drain();
-  });
-}
-
-// The session takes nothing any more, as opposed to: it did not like this one message.
-bool client_core::gone(const session &s, const failure &why) const noexcept {
-  return !s.is_open() || (why == condition::ended && why.code() != error::message_too_big);
-}
-
-void client_core::drain() {
-  for (;;) {
-    message m;
-    {
-      lock held(mutex_);
-      if (!ready_ || writing_)
-        return;
-      if (outbox_.empty()) {
-        idle_.wake_all();
-        return;
-      }
-      m = pop(held);
-      in_hand_ = true;
-    }
-    const auto sent = session_.try_send(m);
-    {
-      lock held(mutex_);
-      in_hand_ = false;
-      if (sent) {
-        handed_over(held);
-        continue;
-      }
-      const auto why = sent.error();
-      if (why != error::queue_full && !gone(session_, why)) {
-        ++stats_.messages_dropped;
-        admit(held);
-        continue;
-      }
-      put_back(held, std::move(m));
-      if (gone(session_, why))
-        return; // `serve` will notice, and queue again what came back
-      writing_ = true;
-    }
-    break;
-  }
-  asio::co_spawn(home_->executor(), write(shared_from_this()), [](const std::exception_ptr &e) {
-    if (e)
-      std::rethrow_exception(e);
-  });
-}
-
-// Runs while the session's queue is full: waits for room there, message by message.
-task<> client_core::write(std::shared_ptr<client_core> self) {
-  auto &core = *self;
-  for (;;) {
-    message m;
-    session s = core.session_;
-    {
-      lock held(core.mutex_);
-      if (!core.ready_ || core.outbox_.empty())
-        break;
-      m = core.pop(held);
-    }
-    auto sent = co_await s.send(m);
-    lock held(core.mutex_);
-    if (sent) {
-      core.handed_over(held);
-    } else if (core.gone(s, sent.error())) {
-      core.put_back(held, std::move(m));
-      break;
-    } else {
-      ++core.stats_.messages_dropped;
-      core.admit(held);
-    }
-  }
-  lock held(core.mutex_);
-  core.writing_ = false;
-  core.supervisor_.wake_all();
-  core.idle_.wake_all();
-}
-
-// After a session has ended: what it had not begun goes back to the front of the outbox, what it had
-// begun and the peer did not confirm is counted. Once for each: the runtime's end may come before
-// `serve` gets there.
-void client_core::account(session &s) {
-  {
-    lock held(mutex_);
-    if (session_ != s)
-      return;
-  }
-  auto unsent = take_unsent(s);
-  auto last = s.stats();
-  if (auto *envelope = envelope_of(s))
-    envelope->settle(unsent, last);
-  // What `on_connect` sent belongs to that connection: it was first, so it is the first of what is
-  // left once less than that has begun.
-  const std::uint64_t accepted = handed_ + direct_;
-  const auto back = static_cast<std::uint64_t>(unsent.size());
-  // What was sent on `current()` directly comes back as well but is not among the accepted.
-  const auto begun = std::max(accepted > back ? accepted - back : 0, last.messages_sent);
-  const auto stale = begun < direct_ ? std::min(direct_ - begun, back) : 0;
-  lock held(mutex_);
-  while (unsent.size() > stale) {
-    put_back(held, std::move(unsent.back()));
-    unsent.pop_back();
-  }
-  const auto again = back - stale;
-  stats_.messages_sent -= std::min(again, stats_.messages_sent);
-  const auto settled = last.messages_confirmed + last.messages_dropped;
-  const auto by_hand = begun > settled ? begun - settled : 0;
-  const auto by_session = last.messages_sent > last.messages_confirmed
-                              ? last.messages_sent - last.messages_confirmed
-                              : 0;
-  stats_.messages_unconfirmed += std::max(by_hand, by_session);
-  stats_.messages_dropped += last.messages_dropped;
-  if (last.last_round_trip.count() != 0)
-    stats_.last_round_trip = last.last_round_trip;
 }
 
 task<result<>> client_core::flush(std::shared_ptr<client_core> self) {

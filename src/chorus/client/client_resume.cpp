@@ -74,7 +74,7 @@ void client_core::catch_up(const session &s, message_place *place) {
       if (report.recovered)
         stats_.messages_recovered += report.missed;
     }
-    call(options_.on_recovery, report);
+    emit("on_recovery", options_.on_recovery, &client_listener::on_recovery, report);
   }
 }
 

@@ -177,6 +177,19 @@ resume_envelope::verdict resume_envelope::unwrap(std::span<const std::byte> rece
   return verdict::consumed;
 }
 
+void resume_envelope::forget_taken(std::size_t untaken) {
+  const auto is_place = [](const event &e) { return std::holds_alternative<message_place>(e); };
+  auto places = static_cast<std::size_t>(std::count_if(events_.begin(), events_.end(), is_place));
+  for (auto e = events_.begin(); e != events_.end() && places > untaken;) {
+    if (is_place(*e)) {
+      e = events_.erase(e);
+      --places;
+    } else {
+      ++e;
+    }
+  }
+}
+
 void resume_envelope::settle(std::vector<message> &unsent, session_stats &stats) {
   std::vector<message> payloads;
   for (auto &m : unsent) {

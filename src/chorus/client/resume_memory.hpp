@@ -84,6 +84,8 @@ public:
   std::size_t max_head() const noexcept override { return protocol::max_server_header + 1; }
 
   std::deque<event> &events() noexcept { return events_; }
+  // Somebody else has received all but the last `untaken` messages.
+  void forget_taken(std::size_t untaken);
   // Messages of the protocol itself that this side has accepted into the session's queue.
   std::uint64_t own_messages() const noexcept { return own_; }
   // After the end: leaves payloads only in what was not sent, and counts in `stats`.

@@ -99,6 +99,8 @@ public:
   parked &receiver() noexcept { return receiver_; }
   void want_batch(bool yes) noexcept { wants_batch_ = yes; }
   void ignore_input();
+  // Messages that were read and wait for a receive, but for a batch that is being filled.
+  std::size_t untaken() const noexcept { return inbox_.size() + (have_current_ ? 1U : 0U); }
 
   // Sending. `submit` flushes first when that makes room.
   bool can_send() const noexcept {

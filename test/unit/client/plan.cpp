@@ -182,8 +182,17 @@ BOOST_AUTO_TEST_CASE(a_client_refuses_what_it_could_never_use) {
   o.subprotocols = {"a b"};
   refused(o, "no token");
   o = good;
-  o.outbox_overflow = chorus::overflow::latest;
+  o.outbox_overflow = chorus::overflow::close;
   refused(o, "outbox_overflow");
+  o = good;
+  o.authenticate_timeout = std::chrono::milliseconds(0);
+  refused(o, "authenticate_timeout");
+  o = good;
+  o.check_timeout = std::chrono::milliseconds(-1);
+  refused(o, "check_timeout");
+  o = good;
+  o.reconnect = chorus::reconnect_policy::constant(std::chrono::milliseconds(-1));
+  refused(o, "initial");
   o = good;
   o.outbox_bytes = 0;
   refused(o, "outbox_bytes");
@@ -233,21 +242,22 @@ BOOST_AUTO_TEST_CASE(fatal_and_transient) {
 
   for (auto e : {error::bad_url, error::bad_option, error::upgrade_invalid, error::tls_expired,
                  error::tls_wrong_host, error::tls_unknown_issuer, error::tls_bad_certificate,
-                 error::tls_bad_configuration, error::tls_not_tls})
+                 error::tls_bad_configuration, error::tls_not_tls, error::auth_refused})
     BOOST_TEST(chorus::is_fatal(e));
   for (auto e :
        {error::resolve_failed, error::resolve_timeout, error::connect_failed,
         error::connect_timeout, error::tls_timeout, error::tls_failed, error::upgrade_timeout,
-        error::lost, error::timed_out, error::write_timeout, error::protocol, error::aborted})
+        error::lost, error::timed_out, error::write_timeout, error::protocol, error::aborted,
+        error::auth_failed, error::auth_timeout, error::handler_failed})
     BOOST_TEST(!chorus::is_fatal(e));
 }
 
 BOOST_AUTO_TEST_CASE(states_have_names) {
-  BOOST_TEST(to_string(chorus::client_state::connecting) == "connecting");
-  BOOST_TEST(to_string(chorus::client_state::open) == "open");
-  BOOST_TEST(to_string(chorus::client_state::disconnected) == "disconnected");
-  BOOST_TEST(to_string(chorus::client_state::closing) == "closing");
-  BOOST_TEST(to_string(chorus::client_state::closed) == "closed");
+  BOOST_TEST(to_string(chorus::client_state::connecting) == "CONNECTING");
+  BOOST_TEST(to_string(chorus::client_state::open) == "OPEN");
+  BOOST_TEST(to_string(chorus::client_state::disconnected) == "DISCONNECTED");
+  BOOST_TEST(to_string(chorus::client_state::closing) == "CLOSING");
+  BOOST_TEST(to_string(chorus::client_state::closed) == "CLOSED");
 }
 
 // The example of RFC 7617 section 2, and what a header of that name would make of it.

@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(a_second_receive_is_busy) {
   }(w));
 }
 
-BOOST_AUTO_TEST_CASE(on_message_takes_them_all) {
+BOOST_AUTO_TEST_CASE(on_message_hears_them_all) {
   world w;
   w.run([](world &here) -> task<> {
     listener l(here);
@@ -77,8 +77,6 @@ BOOST_AUTO_TEST_CASE(on_message_takes_them_all) {
     co_await log.wait("b");
     BOOST_TEST(log.joined() == "a b");
     BOOST_TEST(c.stats().messages_received == 2U);
-    auto got = co_await c.receive();
-    BOOST_CHECK(got.error() == error::busy);
   }(w));
 }
 

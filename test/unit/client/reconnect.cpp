@@ -78,8 +78,8 @@ BOOST_AUTO_TEST_CASE(callbacks_come_in_order) {
     third.close();
     BOOST_TEST((co_await closing.get()).has_value());
     // The state it begins with is no change.
-    BOOST_TEST(log.joined() == "error disconnected connecting connect open disconnect disconnected "
-                               "connecting connect open closing disconnect closed");
+    BOOST_TEST(log.joined() == "error DISCONNECTED CONNECTING connect OPEN disconnect DISCONNECTED "
+                               "CONNECTING connect OPEN CLOSING disconnect CLOSED");
   }(w));
 }
 
@@ -259,7 +259,7 @@ BOOST_AUTO_TEST_CASE(reconnect_now_does_not_wait) {
       co_await c.connected();
       p.reset();
     }
-    co_await log.wait("disconnected");
+    co_await log.wait("DISCONNECTED");
     BOOST_CHECK(c.state() == client_state::disconnected);
     c.reconnect_now();
     auto p = co_await l.accept_open();
@@ -268,7 +268,7 @@ BOOST_AUTO_TEST_CASE(reconnect_now_does_not_wait) {
     co_await turns();
     BOOST_CHECK(c.state() == client_state::open);
     p.reset();
-    co_await log.wait("disconnected", 2);
+    co_await log.wait("DISCONNECTED", 2);
     co_await turns(20);
     BOOST_CHECK(c.state() == client_state::disconnected);
     BOOST_TEST(c.stats().attempts == 2U);
