@@ -131,9 +131,14 @@ using chorus::client;
 using chorus::client_listener;
 using chorus::client_options;
 using chorus::client_send_options;
+using chorus::client_group;
+using chorus::client_options;
+using chorus::client_outcome;
+using chorus::client_standing;
 using chorus::client_state;
 using chorus::client_stats;
 using chorus::connect;
+using chorus::connect_all_options;
 using chorus::connect_options;
 using chorus::create_client;
 using chorus::event_handler;
@@ -145,6 +150,7 @@ using chorus::recovery;
 using chorus::resume_mode;
 using chorus::unsent_message;
 using chorus::unsent_reason;
+using chorus::send_all_options;
 using chorus::url_order;
 
 // server

@@ -5,6 +5,7 @@
 #include <chorus/base/explain.hpp>
 #include <chorus/base/url.hpp>
 #include <chorus/client/client.hpp>
+#include <chorus/client/client_group.hpp>
 #include <chorus/client/connect.hpp>
 #include <chorus/server/handover.hpp>
 #include <chorus/server/inherited.hpp>
