@@ -1,10 +1,9 @@
 // The reconnecting client and the server together, over connections that are cut at any byte.
 
+#include "support/fault_proxy.hpp"
 #include "unit/client/scripted.hpp"
 
 #include <chorus/server/server.hpp>
-
-#include <boost/asio/detached.hpp>
 
 #include <atomic>
 #include <random>
@@ -13,67 +12,6 @@ using namespace client_test;
 using chorus::client;
 
 namespace {
-
-// Between client and server: lets so many bytes of the server pass, then resets both sides.
-class cutter {
-public:
-  cutter(world &w, std::uint16_t to, std::vector<std::size_t> budgets)
-      : listener_(w), executor_(w.rt.executor()), to_(to), budgets_(std::move(budgets)) {
-    asio::co_spawn(executor_, accept(*this), asio::detached);
-  }
-  std::string url(const std::string &target) const { return listener_.url(target); }
-  std::size_t cuts() const { return cuts_; }
-
-private:
-  struct link {
-    tcp::socket client;
-    tcp::socket server;
-    void cut() {
-      boost::system::error_code ignored;
-      for (auto *s : {&client, &server}) {
-        s->set_option(asio::socket_base::linger(true, 0), ignored);
-        s->close(ignored);
-      }
-    }
-  };
-  static task<> accept(cutter &self) {
-    for (;;) {
-      auto socket = co_await self.listener_.accept_socket();
-      auto both = std::make_shared<link>(link{std::move(socket), tcp::socket(self.executor_)});
-      co_await both->server.async_connect({asio::ip::address_v4::loopback(), self.to_},
-                                          asio::use_awaitable);
-      const auto budget =
-          self.next_ < self.budgets_.size() ? self.budgets_[self.next_++] : SIZE_MAX;
-      asio::co_spawn(self.executor_, pass(both, true, SIZE_MAX, self), asio::detached);
-      asio::co_spawn(self.executor_, pass(both, false, budget, self), asio::detached);
-    }
-  }
-  static task<> pass(std::shared_ptr<link> both, bool up, std::size_t budget, cutter &self) {
-    auto &from = up ? both->client : both->server;
-    auto &to = up ? both->server : both->client;
-    std::vector<char> bytes(4096);
-    boost::system::error_code ec;
-    while (!ec && budget != 0) {
-      auto n = co_await from.async_read_some(asio::buffer(bytes),
-                                             asio::redirect_error(asio::use_awaitable, ec));
-      n = std::min(n, budget);
-      budget -= budget == SIZE_MAX ? 0 : n;
-      if (n != 0)
-        co_await asio::async_write(to, asio::buffer(bytes.data(), n),
-                                   asio::redirect_error(asio::use_awaitable, ec));
-    }
-    if (!ec)
-      ++self.cuts_;
-    both->cut();
-  }
-
-  listener listener_;
-  asio::any_io_executor executor_;
-  std::uint16_t to_;
-  std::vector<std::size_t> budgets_;
-  std::size_t next_ = 0;
-  std::size_t cuts_ = 0;
-};
 
 // The first connection gets far enough to learn its position; the others may end in their handshake.
 std::vector<std::size_t> budgets(unsigned seed) {
@@ -106,7 +44,12 @@ task<> burst(world &w, unsigned seed) {
   chorus::server server(w.rt, keeping(100'000));
   route_rooms(server);
   BOOST_REQUIRE((co_await server.start()).has_value());
-  cutter between(w, server.port(), budgets(seed));
+  test_support::fault_proxy between(w.rt.executor(), server.port());
+  for (const auto budget : budgets(seed)) {
+    test_support::faults f;
+    f.cut_down = budget;
+    between.next(f);
+  }
   auto options = eager({between.url("/r/lobby")});
   options.resume = chorus::resume_mode::require;
   std::atomic<int> lost{0};
@@ -136,7 +79,7 @@ task<> burst(world &w, unsigned seed) {
   BOOST_CHECK_EQUAL(stats.messages_received, static_cast<std::uint64_t>(count));
   BOOST_CHECK_EQUAL(stats.messages_doubled, 0U);
   BOOST_CHECK_EQUAL(stats.rooms_lost, 0U);
-  BOOST_CHECK_GT(between.cuts(), 20U);
+  BOOST_CHECK_GT(between.count(test_support::event::cut), 20U);
   BOOST_CHECK_GT(stats.rooms_recovered, 10U);
   co_await c.close();
   co_await server.stop(5s);
