@@ -190,6 +190,16 @@ async def client_certificate(setting, name):
                       **with_certificate("stranger"))
 
 
+@tests.test("stunnel/client-certificate-framed")
+async def framed(setting):
+    """Where there is no upgrade the connection is open before the server says no."""
+    async with Behind(setting) as stunnel:
+        url = stunnel.url("asking").replace("wss:", "tls:").removesuffix("/echo")
+        async with setting.connect(url, "--ca", setting.pem("ca.pem")) as program:
+            await program.expect_exit(1)
+            holds(program.error_text(), "certificate required", "--tls-cert and --tls-key")
+
+
 @tests.test("stunnel/plain-port")
 async def plain(setting):
     async with setting.serve() as server:

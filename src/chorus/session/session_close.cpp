@@ -174,11 +174,11 @@ void session_core::on_input_end(transport::io_status status) noexcept {
   const bool failed = status == transport::io_status::failed;
   if (!end_.code()) {
     const bool cut = websocket() || !std::get<protocol::framed_reader>(reader_).at_boundary();
-    const auto why = carrier_->error();
+    const auto why = carrier_->why();
     if (failed)
       end_ = ended_with(error::lost, remote_,
                         "the connection was lost: " +
-                            (why ? why.message() : std::string("the peer reset it")));
+                            (why.code() ? why.message() : std::string("the peer reset it")));
     else if (cut)
       end_ = ended_with(error::lost, remote_,
                         "the peer ended the connection without a closing handshake");
