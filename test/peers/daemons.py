@@ -43,8 +43,12 @@ class Daemon:
         self.process = await asyncio.create_subprocess_exec(
             *self.command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             stderr=self.errors)
-        for port in self.ports:
-            await self._accepts(port)
+        try:
+            for port in self.ports:
+                await self._accepts(port)
+        except BaseException:
+            await self.kill()
+            raise
         return self
 
     async def _accepts(self, port):

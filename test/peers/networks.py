@@ -30,7 +30,7 @@ class Setting:
 
     async def serve(self, wire, *options):
         server = On(wire.far, self.program, "serve", "--listen", f"10.99.0.2:{PORT}", *options)
-        await server.__aenter__()
+        wire.programs.append(await server.__aenter__())
         line = await server.line()
         check(line.startswith("listening on "), f"ready line {line!r}; {server.error_text()}")
         return server
@@ -65,7 +65,7 @@ async def loss_and_delay(setting):
     async with Wire(delay=0.05, loss=0.05) as wire:
         server = await setting.serve(wire, "--ping-interval", "500ms", "--pong-wait", "15s")
         async with setting.stay(wire, "ping", 500, "pong", 15000, "timeout", 15000) as client:
-            await client.expect("open")
+            await client.until("open")
             texts = [f"{number:03} " + "x" * 130 for number in range(300)]
             for text in texts:
                 await client.say(f"send {text}")
@@ -102,7 +102,7 @@ async def black_hole(setting):
     async with Wire() as wire:
         server = await setting.serve(wire, *LIVELY)
         async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
-            await client.expect("open")
+            await client.until("open")
             await client.echoed("before")
             wire.hole = True
             await client.expect("lost", error="timed_out")
@@ -124,7 +124,7 @@ async def black_hole_under_way(setting):
     async with Wire(delay=0.01) as wire:
         server = await setting.serve(wire)
         async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
-            await client.expect("open")
+            await client.until("open")
             await client.echoed("before")
             for number in range(50):
                 await client.say(f"send early {number:03}")
@@ -159,7 +159,7 @@ async def address_gone(setting):
     async with Wire() as wire:
         server = await setting.serve(wire)
         async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
-            await client.expect("open")
+            await client.until("open")
             await client.echoed("before")
             wire.near.ip("address", "delete", "10.99.0.1/24", "dev", "near")
             await client.until("lost")
@@ -178,7 +178,7 @@ async def address_changed(setting):
     async with Wire() as wire:
         server = await setting.serve(wire)
         async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
-            await client.expect("open")
+            await client.until("open")
             wire.near.ip("address", "delete", "10.99.0.1/24", "dev", "near")
             wire.near.ip("address", "add", "10.99.0.7/24", "dev", "near")
             await client.until("lost")
@@ -195,7 +195,7 @@ async def server_gone(setting, gone, back):
     async with Wire() as wire:
         server = await setting.serve(wire)
         async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
-            await client.expect("open")
+            await client.until("open")
             await client.echoed("before")
             wire.far.ip(*gone)
             await client.expect("lost", error="timed_out")
@@ -211,7 +211,7 @@ async def link_down(setting):
     async with Wire() as wire:
         server = await setting.serve(wire)
         async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
-            await client.expect("open")
+            await client.until("open")
             wire.near.ip("link", "set", "near", "down")
             await client.until("lost")
             await client.expect("attempt", error="connect_failed", remedy="check_network")
@@ -240,7 +240,7 @@ async def vanished(setting):
     async with Wire() as wire:
         server = await setting.serve(wire)
         async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
-            await client.expect("open")
+            await client.until("open")
             await client.echoed("before")
             wire.hole = True  # while it dies: its kernel would say so
             await server.__aexit__()
@@ -262,7 +262,7 @@ async def restarted(setting):
     async with Wire() as wire:
         server = await setting.serve(wire)
         async with setting.stay(wire, "ping", 300, "pong", 60000) as client:
-            await client.expect("open")
+            await client.until("open")
             await client.echoed("before")
             wire.hole = True
             await server.__aexit__()
@@ -280,13 +280,13 @@ async def client_vanished(setting):
     async with Wire() as wire:
         server = await setting.serve(wire, *LIVELY)
         client = await setting.stay(wire).__aenter__()
-        await client.expect("open")
+        await client.until("open")
         wire.hole = True
         await client.__aexit__()
         await until_logged(server, "timed_out")
         wire.hole = False
         async with setting.stay(wire) as client:
-            await client.expect("open")
+            await client.until("open")
             await client.echoed("another")
             await client.end()
         await server.__aexit__()

@@ -55,8 +55,20 @@ class Setting:
 async def killed(setting, kind):
     """Killed in the middle of what it answers, twice over. Every message is echoed at most once and
     in order, and those that are not are told as unconfirmed; what is sent while it is away arrives."""
-    port = Port()
-    server = await setting.server(kind, port).__aenter__()
+    port, servers = Port(), []
+
+    async def serve():
+        servers.append(await setting.server(kind, port).__aenter__())
+
+    try:
+        await serve()
+        await killed_twice(setting, port, servers, serve)
+    finally:
+        for server in servers:
+            await server.kill()
+
+
+async def killed_twice(setting, port, servers, serve):
     async with setting.stay(port, "/echo") as client:
         await client.expect("open")
         sent, echoed = 0, []
@@ -65,7 +77,7 @@ async def killed(setting, kind):
                 await client.say(f"send {sent}")
                 sent += 1
             echoed.append((await client.until("message"))["text"])
-            await server.kill()
+            await servers[-1].kill()
             while (seen := await client.event())["event"] != "lost":
                 echoed.append(seen["text"])
             equal(seen["error"], "lost", "how it was lost")
@@ -74,7 +86,7 @@ async def killed(setting, kind):
             sent += len(away)
             for text in away:
                 await client.say(f"send {text}")
-            server = await setting.server(kind, port).__aenter__()
+            await serve()
             while not echoed or echoed[-1] != away[-1]:
                 echoed.append((await client.until("message"))["text"])
             check(set(away) <= set(echoed), "what was sent meanwhile is missing")
@@ -86,7 +98,6 @@ async def killed(setting, kind):
               f"{sent} sent, {len(echoed)} echoed, {seen['unconfirmed']} unconfirmed")
         check(seen["downtime_ms"] > 0, "no downtime was counted")
         await client.end()
-    await server.kill()
 
 
 @tests.each("reconnecting/left-by-{}", SERVERS)

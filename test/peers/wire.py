@@ -105,6 +105,7 @@ class Wire:
         self.hole = False
         self.passed = self.lost = self.swallowed = 0
         self.near, self.far = Host("near", "10.99.0.1"), Host("far", "10.99.0.2")
+        self.programs = []  # that end with the wire, if they have not before
 
     async def __aenter__(self):
         for host in (self.near, self.far):
@@ -114,6 +115,8 @@ class Wire:
         return self
 
     async def __aexit__(self, *_):
+        for program in self.programs:
+            await program.__aexit__()
         for host in (self.near, self.far):
             await host.end()
 
