@@ -15,6 +15,7 @@
 #include <chorus/transport/tls_options.hpp>
 #include <chorus/transport/tls_tickets.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -23,11 +24,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 struct ssl_ctx_st;
 struct ssl_session_st;
 
 namespace chorus::transport {
+
+// The SHA-256 of a key (its SubjectPublicKeyInfo).
+using key_digest = std::array<unsigned char, 32>;
 
 class tls_context {
 public:
@@ -41,6 +46,9 @@ public:
   // Of clients: the name to send and verify instead of the host that is dialled; may be empty.
   const std::string &server_name() const noexcept { return server_name_; }
   bool verifies() const noexcept { return verify_ == tls_verify::full; }
+  // Of clients: the server's key must be one of these; none when empty.
+  const std::vector<key_digest> &pinned() const noexcept { return pinned_; }
+  void pin(key_digest key) { pinned_.push_back(key); } // before the first handshake
   // In the wire format of RFC 7301 section 3.1.
   const std::string &alpn() const noexcept { return alpn_; }
 
@@ -65,6 +73,7 @@ private:
   std::string server_name_;
   std::string alpn_;
   tls_verify verify_;
+  std::vector<key_digest> pinned_;
   bool server_;
   bool remembers_ = false;
   std::shared_ptr<ticket_keys> tickets_;
@@ -88,8 +97,8 @@ result<std::unique_ptr<stream>> make_tls_server_stream(std::unique_ptr<stream> b
 
 // Completes when the handshake of `s`, which one of the two functions above made, is done. `s` must
 // stay alive. Fails with tls_expired, tls_wrong_host, tls_unknown_issuer, tls_bad_certificate,
-// tls_not_tls, tls_failed, tls_timeout at `deadline`, or lost when the peer went away; the stream is of no
-// use then. Cancelling throws, by Asio's rule.
+// tls_wrong_key, tls_not_tls, tls_failed, tls_timeout at `deadline`, or lost when the peer went away; the
+// stream is of no use then. Cancelling throws, by Asio's rule.
 task<result<>> tls_handshake(stream &s, detail::time_point deadline);
 
 // Of a stream whose handshake is done.

@@ -1,5 +1,6 @@
 #include <chorus/transport/tls.hpp>
 #include <chorus/transport/tls_failure.hpp>
+#include <chorus/transport/tls_pins.hpp>
 
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -214,12 +215,20 @@ result<std::shared_ptr<tls_context>> make_client_context(const tls_options &opti
   auto made = make_context(options, false);
   if (!made)
     return made;
-  const auto &context = **made;
+  auto &context = **made;
+  for (const auto &text : options.pinned_keys) {
+    const auto key = parse_pin(text);
+    if (!key)
+      return key.error();
+    context.pin(*key);
+  }
   if (context.verifies()) {
     SSL_CTX_set_verify(context.native(), SSL_VERIFY_PEER, nullptr);
     if (options.ca_file.empty() && SSL_CTX_set_default_verify_paths(context.native()) != 1)
       return bad_options("the system's certificate store can't be used: " + tls_reason());
   }
+  if (!context.pinned().empty())
+    verify_pins(context);
   const auto &alpn = context.alpn();
   if (!alpn.empty())
     SSL_CTX_set_alpn_protos(context.native(), reinterpret_cast<const unsigned char *>(alpn.data()),
@@ -228,6 +237,8 @@ result<std::shared_ptr<tls_context>> make_client_context(const tls_options &opti
 }
 
 result<std::shared_ptr<tls_context>> make_server_context(const tls_options &options) {
+  if (!options.pinned_keys.empty())
+    return bad_options("pinned_keys are for clients; a server verifies its clients by ca_file");
   if (options.certificate_file.empty())
     return bad_options("a TLS server needs a certificate_file and a key_file");
   const bool asks = options.require_client_certificate || options.ask_client_certificate;

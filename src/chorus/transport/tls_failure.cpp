@@ -46,9 +46,11 @@ failure untrusted(const tls_situation &where, long verdict) {
   const std::string reason = X509_verify_cert_error_string(verdict);
   switch (verdict) {
   case X509_V_ERR_CERT_HAS_EXPIRED:
-  case X509_V_ERR_CERT_NOT_YET_VALID:
-    return make(error::tls_expired, where, subject + " is not valid now (" + reason + ")",
+    return make(error::tls_expired, where, subject + " has expired",
                 "renew it, or set this machine's clock right");
+  case X509_V_ERR_CERT_NOT_YET_VALID:
+    return make(error::tls_expired, where, subject + " is not valid yet",
+                "set this machine's clock right, or wait");
   case X509_V_ERR_HOSTNAME_MISMATCH:
   case X509_V_ERR_IP_ADDRESS_MISMATCH:
     return make(error::tls_wrong_host, where, subject + " is not for " + where.name,
@@ -56,11 +58,19 @@ failure untrusted(const tls_situation &where, long verdict) {
   case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
   case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
   case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-  case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
   case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     return make(error::tls_unknown_issuer, where,
                 subject + " was issued by an authority that is not known here (" + reason + ")",
                 "give the authority's certificate as ca_file");
+  case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    return make(error::tls_unknown_issuer, where,
+                subject + " is signed by itself, and not known here",
+                "give the certificate itself as ca_file");
+  case X509_V_ERR_APPLICATION_VERIFICATION: // the pins'
+    return make(
+        error::tls_wrong_key, where,
+        "the key of " + peer_of(where) + " is none of the pinned ones: it is " + where.key,
+        "pin that one if the server has changed its key; if it has not, somebody else answers");
   default:
     return make(error::tls_bad_certificate, where, subject + " can't be trusted: " + reason);
   }

@@ -17,6 +17,7 @@ struct tls_situation {
   bool plain_text = false; // what came from the peer does not look like TLS
   bool ended = false;      // the stream below ended or failed
   error_code below;        // why it failed
+  std::string key;         // the peer's, when it is none of the pinned ones
 };
 
 // Empties the calling thread's queue.

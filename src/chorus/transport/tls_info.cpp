@@ -102,7 +102,8 @@ tls_info tls_stream::info() const {
   i.resumed = SSL_session_reused(ssl_) == 1;
   const std::unique_ptr<X509, freer<X509_free>> peer(SSL_get1_peer_certificate(ssl_));
   i.peer_verified = peer && (SSL_get_verify_mode(ssl_) & SSL_VERIFY_PEER) != 0 &&
-                    SSL_get_verify_result(ssl_) == X509_V_OK;
+                    SSL_get_verify_result(ssl_) == X509_V_OK &&
+                    (context_->server() || context_->verifies());
   if (i.peer_verified) {
     const auto *name = X509_get_subject_name(peer.get());
     i.peer_subject = subject_of(name);

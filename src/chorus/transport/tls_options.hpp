@@ -22,6 +22,10 @@ struct tls_options {
   bool require_client_certificate = false; // servers: and verify it against `ca_file`
   // Servers: ask for one, and verify it if there is one; request::tls() tells. A bad one is refused.
   bool ask_client_certificate = false;
+  // Clients: keys of which the server must have one, besides what `verify` asks for: "sha256//" and the
+  // Base64 of the SHA-256 of its SubjectPublicKeyInfo, as curl writes it. Empty: any key. With
+  // insecure_accept_any_certificate they are all that is asked for. After a redirect they hold as well.
+  std::vector<std::string> pinned_keys{};
 };
 
 } // namespace chorus

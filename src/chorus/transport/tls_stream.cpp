@@ -1,5 +1,6 @@
 #include <chorus/transport/tls_stream.hpp>
 
+#include <chorus/transport/tls_pins.hpp>
 #include <chorus/transport/waiting.hpp>
 
 #include <openssl/err.h>
@@ -96,6 +97,7 @@ tls_stream::tls_stream(std::unique_ptr<stream> below, std::shared_ptr<tls_contex
   const auto remote = below_->remote_address();
   resume_key_ = name_ + '|' + remote.substr(remote.rfind(':') + 1);
   SSL_set_app_data(ssl_, &resume_key_); // for the context's callback
+  attach(ssl_, *this);
   if (auto *session = context_->take_session(resume_key_)) {
     SSL_set_session(ssl_, session);
     SSL_SESSION_free(session);
@@ -129,6 +131,7 @@ tls_situation tls_stream::situation() const {
   s.plain_text = plain_text_;
   s.ended = below_ended_ || write_error_;
   s.below = below_ended_ ? below_->error() : write_error_;
+  s.key = wrong_key_;
   return s;
 }
 

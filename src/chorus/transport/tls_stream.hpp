@@ -36,6 +36,8 @@ public:
   // What OpenSSL's BIO calls.
   int pull(char *into, int size) noexcept;
   int push(const char *from, int size) noexcept;
+  // What OpenSSL's verification calls when the peer's key is none of the pinned ones.
+  void note_key(std::string seen) noexcept { wrong_key_ = std::move(seen); }
   bool below_ended() const noexcept { return below_ended_; }
 
 private:
@@ -59,6 +61,7 @@ private:
   ssl_st *ssl_;
   std::string name_;       // that the certificate must be for; clients only
   std::string resume_key_; // of the session that a client resumes or keeps
+  std::string wrong_key_;  // of the server, when it is none of the pinned ones
   ready_listener *listener_ = nullptr;
   unsigned interest_ = 0;
 
