@@ -63,6 +63,8 @@ using chorus::to_iso8601;
 using chorus::to_json_line;
 using chorus::to_string;
 using chorus::to_text_line;
+using chorus::url;
+using chorus::url_scheme;
 
 // protocol
 using chorus::close_code;

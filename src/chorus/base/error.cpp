@@ -95,6 +95,8 @@ public:
       return "what answers at the proxy's address is no such proxy";
     case error::proxy_timeout:
       return "the proxy did not connect to the server in time";
+    case error::no_protocol:
+      return "the peer speaks none of the protocols that were tried";
     case error::auth_refused:
       return "the peer does not accept who this client says it is";
     case error::auth_failed:

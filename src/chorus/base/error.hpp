@@ -63,6 +63,7 @@ enum class error {
   proxy_refused, // the proxy did not connect to the server, or wants (other) credentials
   proxy_invalid, // what answers there is no such proxy
   proxy_timeout,
+  no_protocol, // the peer speaks none of the protocols that were tried
 
   // Living with it.
   auth_refused,   // authenticating after the connection: no, and not later either

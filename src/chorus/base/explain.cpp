@@ -91,6 +91,7 @@ remedy remedy_of(const failure &why) noexcept {
   case error::tls_timeout:
   case error::upgrade_invalid:
   case error::upgrade_timeout:
+  case error::no_protocol:
     return remedy::use_other_scheme;
   case error::upgrade_refused:
     return of_status(detail.status);

@@ -46,7 +46,8 @@ struct failure_detail {
   std::vector<std::pair<std::string, std::string>> headers; // of the refusal
   std::string body; // the first bytes of the refusal's body (at most 1 KiB)
   std::string hint; // what to do about it, where there is more to say than the sentence does
-  // The addresses of the host that were tried in vain, in the order in which they failed; at most 32.
+  // The addresses of the host that were tried in vain, in the order in which they failed; at most 32. When
+  // several protocols were: each, as in "wss://example.org:8443".
   std::vector<tried_address> tried;
   std::string tls_alert; // by which the peer ended TLS, as in "handshake failure"
 };

@@ -48,17 +48,17 @@ std::optional<url_scheme> scheme_of(std::string_view name) noexcept {
 
 constexpr std::string_view schemes = "ws://, wss://, tcp://, tls://, unix:// or ws+unix://";
 
-failure no_scheme(std::string_view text) {
-  // host:port alone is the usual slip, worth an answer of its own.
+bool is_host_and_port(std::string_view text) noexcept {
   const auto colon = text.rfind(':');
-  const bool host_and_port =
-      colon != std::string_view::npos && colon > 0 && colon + 1 < text.size() &&
-      std::all_of(text.begin() + static_cast<std::ptrdiff_t>(colon) + 1, text.end(), is_digit);
-  if (host_and_port)
-    return bad("the URL has no scheme: put ws:// before the host for a WebSocket, or tcp:// for "
-               "framed messages over TCP, as in ws://localhost:8080/path or tcp://localhost:8080");
-  return bad("the URL has no scheme: start it with " + std::string(schemes) +
-             ", as in wss://example.org/path");
+  return colon != std::string_view::npos && colon > 0 && colon + 1 < text.size() &&
+         std::all_of(text.begin() + static_cast<std::ptrdiff_t>(colon) + 1, text.end(), is_digit);
+}
+
+failure no_scheme() {
+  return bad(
+      "the URL has no scheme: start it with " + std::string(schemes) +
+      ", as in wss://example.org/path; only host:port alone, for framed messages over TCP, needs "
+      "none");
 }
 
 // Path and query (RFC 3986 sections 3.3 and 3.4).
@@ -200,6 +200,13 @@ std::string_view to_string(url_scheme s) noexcept {
   return "?";
 }
 
+bool url::names_scheme(std::string_view text) noexcept {
+  const auto mark = text.find("://");
+  // Behind one of these it is part of something else.
+  return mark != std::string_view::npos && mark != 0 &&
+         text.substr(0, mark).find_first_of("/?#:@") == std::string_view::npos;
+}
+
 result<url> url::parse(std::string_view text) {
   if (text.empty())
     return bad("the URL is empty; give one like wss://example.org/path");
@@ -210,17 +217,15 @@ result<url> url::parse(std::string_view text) {
       return bad("the URL holds a blank or a control character; write a blank as %20 and remove "
                  "the rest");
 
+  if (!names_scheme(text))
+    return is_host_and_port(text) ? parse("tcp://" + std::string(text)) : no_scheme();
   const auto mark = text.find("://");
-  if (mark == std::string_view::npos || mark == 0)
-    return no_scheme(text);
   const auto name = lower(text.substr(0, mark));
   const auto scheme = scheme_of(name);
   if (!scheme) {
     if (name == "http" || name == "https")
       return bad("the scheme " + name + " is not for messages; write " +
                  (name == "http" ? "ws" : "wss") + ":// instead");
-    if (name.find_first_of("/?#:@") != std::string::npos) // the :// is part of something else
-      return no_scheme(text);
     return bad("the URL's scheme is none of " + std::string(schemes));
   }
   auto rest = text.substr(mark + 3);

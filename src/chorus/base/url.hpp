@@ -5,6 +5,7 @@
 //   ws+unix://path[:/target]                     WebSocket over a unix socket
 //   tcp://host:port                    tls://…   framed messages; the port is needed
 //   unix://path                                  framed messages over a unix socket
+//   host:port                          the same as tcp://host:port
 //
 // IPv6 addresses stand in brackets. ws and wss take a user and a password before the host, percent-encoded:
 // wss://user:password@host/. A fragment is refused (RFC 6455 section 3).
@@ -26,6 +27,8 @@ public:
   // Fails with error::bad_url; the sentence says what is wrong and shows what would be right. It
   // never repeats the path or the query, which may hold a token.
   static result<url> parse(std::string_view text);
+  // Whether it begins with a scheme, known or not, and "://".
+  static bool names_scheme(std::string_view text) noexcept;
 
   url_scheme scheme() const noexcept { return scheme_; }
   // A name in lower case or an address, IPv6 without its brackets; empty for a unix socket.

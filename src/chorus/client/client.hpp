@@ -177,6 +177,8 @@ struct client_options {
   reconnect_policy reconnect{}; // by default as `backoff` says
   // How long `reconnect_now` waits for an answer to its ping.
   std::chrono::milliseconds check_timeout{5'000};
+  std::vector<url_scheme> protocols{}; // of URLs without a scheme; see connect_options
+  bool race_protocols = false;         // not with `resume`, which tries them in order
 };
 
 // Of one message.

@@ -45,7 +45,13 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
       if (offered.empty() || name != offered.front())
         offered.push_back(name);
     connect_options one;
-    if (!where || where->is_websocket()) {
+    one.protocols = options.protocols;
+    one.race_protocols = options.race_protocols;
+    const bool chosen_later =
+        !url::names_scheme(text) &&
+        std::any_of(options.protocols.begin(), options.protocols.end(),
+                    [](url_scheme s) { return s == url_scheme::ws || s == url_scheme::wss; });
+    if (!where || where->is_websocket() || chosen_later) {
       one.headers = headers;
       one.subprotocols = offered;
     }

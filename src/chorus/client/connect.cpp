@@ -2,6 +2,7 @@
 
 #include <chorus/async/shard.hpp>
 #include <chorus/client/plan.hpp>
+#include <chorus/client/protocols.hpp>
 #include <chorus/client/redirect.hpp>
 #include <chorus/client/upgrade.hpp>
 #include <chorus/protocol/resume.hpp>
@@ -41,6 +42,9 @@ task<result<session>> open_once(std::shared_ptr<shard> home,
   setup.keep_unsent = plan->keep_unsent;
   setup.id = plan->id;
   upgrade_answer agreed;
+  if (!setup.websocket && plan->needs_envelope)
+    co_return failure(error::bad_option, stage::configure,
+                      "resume_mode::require needs protocols that are ws or wss alone");
   if (setup.websocket) {
     auto upgraded = co_await upgrade(*setup.carrier, *plan);
     if (!upgraded)
@@ -61,8 +65,8 @@ task<result<session>> open_once(std::shared_ptr<shard> home,
 
 } // namespace
 
-task<result<session>> open_session(std::shared_ptr<shard> home,
-                                   std::shared_ptr<const connect_plan> plan) {
+task<result<session>> open_by_one(std::shared_ptr<shard> home,
+                                  std::shared_ptr<const connect_plan> plan) {
   for (unsigned followed = 0;; ++followed) {
     auto opening = open_once(home, plan);
     auto opened = co_await std::move(opening);
@@ -80,6 +84,12 @@ task<result<session>> open_session(std::shared_ptr<shard> home,
     }
     plan = *std::move(next);
   }
+}
+
+task<result<session>> open_session(std::shared_ptr<shard> home,
+                                   std::shared_ptr<const connect_plan> plan) {
+  return plan->ways.empty() ? open_by_one(std::move(home), std::move(plan))
+                            : open_by_any(std::move(home), std::move(plan));
 }
 
 namespace {

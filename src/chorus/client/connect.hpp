@@ -5,9 +5,11 @@
 //   ws+unix://path:/target                     WebSocket over a unix socket
 //   tcp://host:port         tls://host:port    framed messages (session_options::frame)
 //   unix://path                                framed messages over a unix socket
+//   host:port                                  framed messages, unless `protocols` says otherwise
 
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
+#include <chorus/base/url.hpp>
 #include <chorus/session/session.hpp>
 #include <chorus/transport/connect_observer.hpp>
 #include <chorus/transport/tls_options.hpp>
@@ -54,14 +56,25 @@ struct connect_options {
   bool proxy_from_environment = false;
   std::string_view user_agent{};        // of the upgrade; a header of that name wins. Empty: none
   connect_observer *observer = nullptr; // told of each stage; must outlive the connecting
+  // What a URL without a scheme, like "example.org:8443/chat", is tried as, each of ws, wss, tcp and tls at
+  // most once; empty: tcp. The first that works is taken. One that does not speak as it should makes room for
+  // the next; one that says no in its own language does not: a certificate that can't be trusted, a refused
+  // upgrade (but for 400 and 426, on which WebSocket with or without TLS is tried). A server that can't
+  // be reached is not tried twice on the same port. Framed messages have no handshake: tcp works with whoever
+  // accepts the connection, so it belongs at the end. A path and credentials are for ws and wss.
+  std::span<const url_scheme> protocols{};
+  // They are tried side by side, the next one started `connect_stagger` after the one before, or once one
+  // has failed; tcp still not before all others have failed.
+  bool race_protocols = false;
 };
 static_assert(std::is_trivially_destructible_v<connect_options>);
 
 // Completes when the session is open. Lives on the calling coroutine's shard, or on the one that is
 // registered with the awaiting executor's io_context; without one it fails with no_runtime.
 // Fails with bad_url, bad_option, or the error of the stage that failed (resolve_*, connect_*, proxy_*,
-// tls_*, upgrade_*), the detail naming stage, address and what the peer answered. Cancelling throws, by
-// Asio's own rule, and leaves nothing behind.
+// tls_*, upgrade_*), the detail naming stage, address and what the peer answered; with `protocols` also
+// with no_protocol, or with what one of them has failed with, the detail's `tried` naming each. Cancelling
+// throws, by Asio's own rule, and leaves nothing behind.
 task<result<session>> connect(std::string_view url, connect_options options = {});
 
 } // namespace chorus

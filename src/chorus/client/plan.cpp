@@ -2,6 +2,7 @@
 
 #include <chorus/base/base64.hpp>
 #include <chorus/base/redact.hpp>
+#include <chorus/client/protocols.hpp>
 #include <chorus/protocol/handshake.hpp>
 #include <chorus/protocol/header_text.hpp>
 
@@ -110,11 +111,11 @@ with_headers(const connect_plan &plan,
 
 result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
                                                 const connect_options &options) {
-  auto parsed = url::parse(text);
-  if (!parsed)
-    return parsed.error();
+  const auto meant = urls_meant(text, options);
+  if (!meant)
+    return meant.error();
   auto plan = std::make_shared<connect_plan>();
-  plan->where = *std::move(parsed);
+  plan->where = most_capable(*meant);
   const bool websocket = plan->where.is_websocket();
 
   if (!websocket && !options.headers.empty())
@@ -192,6 +193,15 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
   plan->max_redirects = options.max_redirects;
   plan->proxy = options.proxy;
   plan->proxy_from_environment = options.proxy_from_environment;
+  plan->race_ways = options.race_protocols;
+  if (meant->size() > 1)
+    for (const auto &one : *meant) {
+      auto way = *plan;
+      way.where = one;
+      if (auto chosen = choose_proxy(way); !chosen)
+        return chosen.error();
+      plan->ways.push_back({one, way.dial.proxy});
+    }
   if (auto chosen = choose_proxy(*plan); !chosen)
     return chosen.error();
   return plan;

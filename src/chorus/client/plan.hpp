@@ -9,13 +9,24 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace chorus::detail {
 
-struct connect_plan {
+// One of several protocols by which a host may be reached.
+struct connect_way {
   url where;
+  std::optional<transport::proxy_server> proxy;
+};
+
+struct connect_plan {
+  // With several ways the most capable of them: one with WebSocket if there is any, with TLS if possible.
+  url where;
+  std::vector<connect_way>
+      ways; // in the order in which they are tried; empty when there is but one
+  bool race_ways = false;
   std::string extra_headers; // rendered, each line with its end
   std::string open_headers;  // of them those that are no secrets
   std::string authorization; // by the URL's credentials; rendered

@@ -233,6 +233,8 @@ std::string session::local_address() const { return core_ ? core_->local_address
 
 std::string session::user() const { return core_ ? core_->user() : ""; }
 
+bool session::is_websocket() const noexcept { return core_ && core_->websocket(); }
+
 std::string session::subprotocol() const { return core_ ? core_->subprotocol() : ""; }
 
 bool session::compressed() const noexcept {

@@ -132,8 +132,9 @@ public:
   std::string local_address() const;
   // Whom the server's authorisation hook has named; empty when nobody, and in clients.
   std::string user() const;
-  std::string subprotocol() const;  // empty when none was agreed
-  bool compressed() const noexcept; // permessage-deflate was agreed
+  bool is_websocket() const noexcept; // else messages are framed on plain TCP, TLS or a unix socket
+  std::string subprotocol() const;    // empty when none was agreed
+  bool compressed() const noexcept;   // permessage-deflate was agreed
   std::chrono::nanoseconds uptime() const noexcept;
   // From a foreign thread: a snapshot that may be one turn old.
   session_stats stats() const;

@@ -49,6 +49,7 @@ BOOST_AUTO_TEST_CASE(every_kind_of_failure_has_its_remedy) {
         std::pair{error::upgrade_timeout, remedy::use_other_scheme},
         std::pair{error::proxy_invalid, remedy::check_proxy},
         std::pair{error::queue_full, remedy::none}}) {
+        std::pair{error::no_protocol, remedy::use_other_scheme},
     const auto e = explain(failure(code));
     BOOST_TEST_CONTEXT(e.what) {
       BOOST_CHECK(e.remedy == expected);

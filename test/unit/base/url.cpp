@@ -53,12 +53,22 @@ const std::vector<good> good_urls{
     {"tcp://h:9000", url_scheme::tcp, "h", 9000, "", "h:9000", "tcp://h:9000"},
     {"tcp://h:9000/", url_scheme::tcp, "h", 9000, "", "h:9000", "tcp://h:9000"},
     {"tls://[::1]:9000", url_scheme::tls, "::1", 9000, "", "[::1]:9000", "tls://[::1]:9000"},
+    {"LocalHost:8080", url_scheme::tcp, "localhost", 8080, "", "localhost:8080",
+     "tcp://localhost:8080"},
+    {"192.0.2.1:80", url_scheme::tcp, "192.0.2.1", 80, "", "192.0.2.1:80", "tcp://192.0.2.1:80"},
+    {"[::1]:9000", url_scheme::tcp, "::1", 9000, "", "[::1]:9000", "tcp://[::1]:9000"},
 };
 
 const std::vector<refusal> bad_urls{
     {"", "empty"},
-    {"localhost:8080", "no scheme: put ws:// before the host"},
-    {"192.0.2.1:80", "put ws:// before the host"},
+    {"localhost:", "no scheme: start it with"},
+    {":8080", "no scheme"},
+    {"localhost:8080/path", "only host:port alone"},
+    {"localhost:0", "number from 1 to 65535"},
+    {"localhost:65536", "number from 1 to 65535"},
+    {"::1:8080", "more than one colon"},
+    {"example.org/path:80", "ends after its port"},
+    {"user:secret@example.org:80", "no place for credentials"},
     {"example.org", "no scheme: start it with"},
     {"example.org/path", "no scheme"},
     {"//example.org/", "no scheme"},
@@ -144,6 +154,13 @@ BOOST_AUTO_TEST_CASE(accepts_what_is_right) {
       BOOST_TEST(u->is_websocket() == !g.target.empty());
     }
   }
+}
+
+BOOST_AUTO_TEST_CASE(schemes_are_told_from_hosts) {
+  for (const auto *text : {"ws://h", "x://h", "tcp://", "WSS://h:1/?a=b://c"})
+    BOOST_TEST(url::names_scheme(text), text);
+  for (const auto *text : {"", "h", "h:1", "://h", "h:1/?u=ws://g", "h/ws://g", "me@h://", "?://"})
+    BOOST_TEST(!url::names_scheme(text), text);
 }
 
 BOOST_AUTO_TEST_CASE(normal_form_parses_to_the_same) {

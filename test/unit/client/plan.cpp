@@ -117,7 +117,7 @@ BOOST_AUTO_TEST_CASE(only_websockets_have_headers_and_subprotocols) {
 }
 
 BOOST_AUTO_TEST_CASE(urls_are_checked) {
-  const auto plan = make_plan("localhost:80", {});
+  const auto plan = make_plan("localhost", {});
   BOOST_REQUIRE(!plan.has_value());
   BOOST_CHECK(plan.error() == error::bad_url);
 }
@@ -173,7 +173,7 @@ BOOST_AUTO_TEST_CASE(a_client_refuses_what_it_could_never_use) {
   o.urls = {};
   refused(o, "urls is empty");
   o = good;
-  o.urls.push_back("localhost:80");
+  o.urls.push_back("localhost");
   refused(o, "no scheme");
   o = good;
   o.headers = {{"Host", "x"}};

@@ -239,6 +239,62 @@ BOOST_AUTO_TEST_CASE(a_server_that_wants_a_certificate_says_so) {
   }(w));
 }
 
+BOOST_AUTO_TEST_CASE(a_key_that_is_not_pinned_ends_the_client) {
+  world w;
+  w.run([](world &here) -> task<> {
+    tls_server server(here, "server", true);
+    auto with = trusting();
+    with.pinned_keys = {"sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
+    auto dialling = dial(here, server.url(), with);
+    const auto r = co_await dialling.get();
+    BOOST_REQUIRE(!r.has_value());
+    BOOST_TEST((r.error() == error::tls_wrong_key));
+    BOOST_TEST(r.error().detail().address == server.address());
+    // The key seen is what would have to be pinned.
+    const auto &sentence = r.error().detail().sentence;
+    const auto at = sentence.find("sha256//");
+    BOOST_REQUIRE(at != std::string::npos);
+    auto o = eager_tls(server.url());
+    o.tls.pinned_keys = with.pinned_keys;
+    client wrong(here.rt, o);
+    const auto opened = co_await wrong.connected();
+    BOOST_REQUIRE(!opened.has_value());
+    BOOST_TEST((opened.error() == error::tls_wrong_key));
+    BOOST_TEST(wrong.stats().attempts == 1U);
+    o.tls.pinned_keys.push_back(sentence.substr(at, 52));
+    event_log log(here.rt.executor());
+    o.on_disconnect = [&log](const failure &) { log.add("gone"); };
+    client right(here.rt, o);
+    co_await echoes(right);
+    server.drop();
+    co_await log.wait("gone");
+    co_await echoes(right); // and with a session that is resumed
+    BOOST_TEST((co_await right.close()).has_value());
+  }(w));
+}
+
+BOOST_AUTO_TEST_CASE(plain_text_is_never_tried_behind_a_bad_certificate) {
+  static const std::array<chorus::url_scheme, 3> list{
+      {chorus::url_scheme::wss, chorus::url_scheme::ws, chorus::url_scheme::tcp}};
+  world w;
+  w.run([](world &here) -> task<> {
+    for (const bool race : {false, true}) {
+      tls_server server(here, "stranger", true);
+      const auto with = trusting();
+      connect_options o;
+      o.tls = &with;
+      o.protocols = list;
+      o.race_protocols = race;
+      o.connect_stagger = std::chrono::hours(1);
+      attempt dialling(here.rt.executor(), connect(server.address(), o));
+      const auto r = co_await dialling.get();
+      BOOST_REQUIRE(!r.has_value());
+      BOOST_TEST((r.error() == error::tls_unknown_issuer));
+      BOOST_TEST(r.error().detail().tried.empty());
+    }
+  }(w));
+}
+
 BOOST_AUTO_TEST_CASE(a_plain_port_is_no_tls) {
   world w;
   w.run([](world &here) -> task<> {
