@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <utility>
 
@@ -14,6 +13,7 @@ namespace {
 bool broke_protocol(const chorus::failure &f) {
   return f == chorus::error::protocol || f == chorus::error::upgrade_invalid ||
          f == chorus::error::message_too_big || f == chorus::error::evicted ||
+         f == chorus::error::proxy_invalid || f == chorus::error::no_protocol ||
          std::string_view(f.code().category().name()) == "chorus.protocol";
 }
 
@@ -22,10 +22,11 @@ bool normal(std::uint16_t code) {
   return code == 0 || code == 1000 || code == 1001 || code == 1005;
 }
 
-const char *advice(std::uint16_t close_code) {
+const char *advice(std::uint16_t close_code, wording words) {
   switch (close_code) {
   case 1007:
-    return "; text has to be UTF-8, --binary sends anything";
+    return words == wording::options ? "; text has to be UTF-8, --binary sends anything"
+                                     : "; text has to be UTF-8, \"hex\" sends anything";
   case 1009:
     return "; send smaller messages or raise the peer's limit";
   case 1012:
@@ -36,25 +37,51 @@ const char *advice(std::uint16_t close_code) {
   }
 }
 
-// The library advises those who program with it; here the same advice names the options.
-void translate(std::string &sentence) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 7> phrases{{
-      {"; is the server running, is the port right?",
-       "; check that the server runs and listens there"},
-      {"as a header, as in {\"Authorization\", \"Bearer \u2026\"}",
-       "with --header 'Authorization: Bearer ...'"},
-      {", or set server_name", ", or for a test with --insecure"},
-      {"set server_name", "give the URL a host name, or for a test --insecure"},
-      {"; give the authority's certificate as ca_file",
-       "; --ca FILE trusts it, --insecure anybody (for tests)"},
-      {"server_options::trusted_proxies", "--trusted-proxy"},
-      {"give certificate_file and key_file", "give --tls-cert and --tls-key"},
-  }};
-  for (const auto &[theirs, ours] : phrases)
-    if (const auto at = sentence.find(theirs); at != sentence.npos) {
-      sentence.replace(at, theirs.size(), ours);
-      return;
-    }
+// The library advises those who program with it; here the same advice names what the user can change.
+std::string advice(const chorus::explanation &e, const chorus::failure &f, wording words) {
+  using chorus::remedy;
+  if (e.hint.empty()) // there is none, or it is part of what happened
+    return {};
+  const bool options = words == wording::options;
+  switch (e.remedy) {
+  case remedy::trust_authority:
+    return options ? "--ca FILE trusts it, --insecure anybody (for tests)"
+                   : "\"ca\" trusts it, \"insecure\": true anybody (for tests)";
+  case remedy::use_certificate_name:
+    return options ? "connect by a name that the certificate holds, or say it with --server-name, "
+                     "or for a test --insecure"
+                   : "connect by a name that the certificate holds, or say it by \"server_name\", "
+                     "or for a test \"insecure\": true";
+  case remedy::give_credentials:
+    return options ? "it wants credentials: give them with --header 'Authorization: Bearer ...', "
+                     "or in the URL as USER:PASSWORD@HOST"
+                   : "it wants credentials: give them by \"headers\", or in the URL as "
+                     "USER:PASSWORD@HOST";
+  case remedy::check_certificate:
+    return f == chorus::error::tls_wrong_key && options
+               ? "--pin that one if the server has changed its key; if it has not, somebody else "
+                 "answers"
+               : e.hint;
+  case remedy::check_proxy:
+  case remedy::proxy_credentials:
+    return options ? e.hint + " (--proxy URL, or none to go without)" : e.hint;
+  case remedy::follow_redirect:
+    return options ? e.hint + " (--redirects N)" : e.hint;
+  default:
+    return e.hint;
+  }
+}
+
+// "[tls 192.0.2.1:443]", what of it there is and the sentence does not say.
+std::string place(const chorus::explanation &e, const std::string &sentence) {
+  using chorus::stage;
+  std::string out;
+  if (e.where == stage::resolve || e.where == stage::connect || e.where == stage::proxy ||
+      e.where == stage::tls || e.where == stage::upgrade)
+    out = to_string(e.where);
+  if (!e.address.empty() && sentence.find(e.address) == sentence.npos)
+    out += (out.empty() ? "" : " ") + e.address;
+  return out.empty() ? out : " [" + out + "]";
 }
 
 // Control characters of the peer's stay out of the terminal.
@@ -81,7 +108,8 @@ status status_of(const chorus::failure &f) {
     return status::usage;
   if (f == condition::timeout)
     return status::timeout;
-  if (f == condition::tls)
+  // A connection that breaks in the handshake is as little TLS as one that answers wrongly.
+  if (f == condition::tls || (f == error::lost && f.detail().where == chorus::stage::tls))
     return status::tls;
   if (f == condition::refused)
     return status::refused;
@@ -90,7 +118,7 @@ status status_of(const chorus::failure &f) {
   return status::failed;
 }
 
-std::string sentence_of(const chorus::failure &f) {
+std::string sentence_of(const chorus::failure &f, wording words) {
   const auto &detail = f.detail();
   std::string out;
   if (f == chorus::error::closed && detail.close_code != 0) {
@@ -98,14 +126,15 @@ std::string sentence_of(const chorus::failure &f) {
     out += std::to_string(detail.close_code);
     if (!detail.close_reason.empty())
       out += " (" + printable(detail.close_reason) + ")";
-    return out + advice(detail.close_code);
+    return out + advice(detail.close_code, words);
   }
-  out = f.message();
-  translate(out);
+  const auto e = chorus::explain(f);
+  out = e.what;
+  if (const auto hint = advice(e, f, words); !hint.empty())
+    out += "; " + hint;
   if (detail.status != 0 && out.find(std::to_string(detail.status)) == out.npos)
     out += " (status " + std::to_string(detail.status) + ")";
-  if (!detail.address.empty() && out.find(detail.address) == out.npos)
-    out += " [" + detail.address + "]";
+  out += place(e, out);
   if (detail.status != 0 && !detail.body.empty())
     out += "; the server says: " + printable(detail.body);
   return out;

@@ -19,8 +19,10 @@ enum class status : int {
 };
 
 status status_of(const chorus::failure &f);
-// What happened, where, and what to do about it, in terms of the program's options.
-std::string sentence_of(const chorus::failure &f);
+// Whose words say what to do: the command line's options, or the fields of a script.
+enum class wording { options, fields };
+// What happened, at which stage and address, what the peer said of it, and what to do about it.
+std::string sentence_of(const chorus::failure &f, wording words = wording::options);
 // One line on standard error: "chorus connect: ...", or "chorus: ..." without a command.
 void complain(std::string_view command, std::string_view sentence);
 

@@ -16,24 +16,26 @@ bool too_big(const chorus::failure &f) {
 
 std::string remedy(const chorus::failure &f, const connect_settings &s) {
   using chorus::error;
-  if (f == error::lost && f.message().find('?') != std::string::npos)
-    return ""; // it asks already what the user should look at
-  if (f == error::lost && f.detail().where == chorus::stage::upgrade)
-    return s.reconnect ? ""
-                       : "; check that a WebSocket server listens there; --reconnect tries again";
-  if (f == error::lost)
-    return s.reconnect ? "" : "; --reconnect comes back after a loss";
+  using chorus::stage;
+  if (f == error::lost) {
+    // A hint of its own says what is wrong with the place, where coming again changes nothing.
+    if (s.reconnect || !f.detail().hint.empty())
+      return "";
+    const auto where = f.detail().where;
+    return where == stage::proxy || where == stage::tls || where == stage::upgrade
+               ? "; --reconnect tries again"
+               : "; --reconnect comes back after a loss";
+  }
   if (too_big(f))
     return "; --max-message takes larger ones (it is " + to_text(s.session.max_message) +
            "), or have the peer send smaller ones";
-  if (f == error::upgrade_invalid)
-    return "; check that the address is that of a WebSocket server";
   if (f == error::timed_out)
     return "; --pong-wait sets how long to wait (it is " + to_text(s.session.heartbeat.pong_wait) +
            "); --reconnect comes back";
   if (f == error::aborted)
     return "; the peer's log may say what kept it";
-  if (status_of(f) == status::protocol && f != error::closed)
+  if (status_of(f) == status::protocol && f != error::closed &&
+      chorus::explain(f).remedy == chorus::remedy::none)
     return "; the fault is the peer's, tell who runs it";
   return "";
 }

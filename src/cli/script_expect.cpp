@@ -63,7 +63,7 @@ task<outcome> closing(std::shared_ptr<gate> g, std::int64_t wanted,
   if (code != wanted)
     co_return outcome::failed(status::failed,
                               "expected the close code " + std::to_string(wanted) + ", got " +
-                                  std::to_string(code) + ": " + sentence_of(*end),
+                                  std::to_string(code) + ": " + sentence_of(*end, wording::fields),
                               std::move(result), std::move(note));
   co_return outcome(std::move(result), std::move(note));
 }

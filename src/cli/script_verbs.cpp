@@ -21,20 +21,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// What the program's options are called in a script.
-std::string in_fields(std::string sentence) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 4> words{{
-      {"with --header 'Authorization: Bearer ...'", "by \"headers\""},
-      {"--ca FILE", "\"ca\""},
-      {"--insecure", "\"insecure\": true"},
-      {"--binary sends anything", "\"hex\" sends anything"},
-  }};
-  for (const auto &[option, field] : words)
-    if (const auto at = sentence.find(option); at != sentence.npos)
-      sentence.replace(at, option.size(), field);
-  return sentence;
-}
-
 // Without the query, which may hold a token.
 std::string public_url(const std::string &url) { return url.substr(0, url.find('?')); }
 
@@ -110,7 +96,7 @@ json::object gate_result(const gate &g, bool connected) {
 
 json::object refusal_result(const gate &g, const chorus::failure &why) {
   auto out = gate_result(g, false);
-  out["error"] = sentence_of(why);
+  out["error"] = sentence_of(why, wording::fields);
   if (why.detail().status != 0)
     out["status"] = why.detail().status;
   return out;
@@ -141,7 +127,7 @@ outcome outcome::failed(status code, std::string why, json::value r, std::string
 }
 
 outcome outcome::failed(const chorus::failure &why, json::value r, std::string n) {
-  return failed(status_of(why), in_fields(sentence_of(why)), std::move(r), std::move(n));
+  return failed(status_of(why), sentence_of(why, wording::fields), std::move(r), std::move(n));
 }
 
 std::shared_ptr<gate> gate_of(const call &c, outcome &missing) {
@@ -174,7 +160,7 @@ json::object end_of(const chorus::session &s) {
   out["code"] = close_code_of(end);
   out["reason"] = end.detail().close_reason;
   out["by_peer"] = end.detail().by_peer;
-  out["how"] = sentence_of(end);
+  out["how"] = sentence_of(end, wording::fields);
   return out;
 }
 
@@ -379,7 +365,7 @@ task<outcome> wait_closed(call_ptr c) {
   if (c->has("code") && c->integer("code", 0) != code)
     co_return outcome::failed(status::failed,
                               "expected the close code " + c->text("code") + ", got " + note +
-                                  ": " + sentence_of(*end),
+                                  ": " + sentence_of(*end, wording::fields),
                               std::move(result), note);
   co_return outcome(std::move(result), std::move(note));
 }

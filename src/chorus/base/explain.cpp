@@ -229,8 +229,7 @@ explanation explain(const failure &why) {
   e.said = said_by_peer(detail);
   e.hint = detail.hint;
   // A sentence without a hint of its own often says itself what to do, after a semicolon or as a question.
-  const bool says_it =
-      !detail.sentence.empty() && detail.sentence.find_first_of(";?") != std::string::npos;
+  const bool says_it = e.what.find_first_of(";?") != std::string::npos;
   if (e.hint.empty() && !says_it)
     e.hint = usual_hint(e.remedy);
   return e;

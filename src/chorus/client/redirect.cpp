@@ -125,7 +125,7 @@ failure too_many_redirects(const connect_plan &plan, const failure &why) {
   return refused(why,
                  "the server redirected the upgrade more than " +
                      std::to_string(plan.max_redirects) + " times",
-                 "do they lead in a circle? Or raise max_redirects");
+                 "do they lead in a circle? Otherwise allow more of them");
 }
 
 } // namespace chorus::detail

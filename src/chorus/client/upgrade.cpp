@@ -10,11 +10,13 @@ namespace chorus::detail {
 
 namespace {
 
-failure failed(error code, const transport::stream &s, std::string sentence) {
+failure failed(error code, const transport::stream &s, std::string sentence,
+               std::string hint = {}) {
   failure_detail detail;
   detail.where = stage::upgrade;
   detail.address = s.remote_address();
   detail.sentence = std::move(sentence);
+  detail.hint = std::move(hint);
   return failure(make_error_code(code), std::move(detail));
 }
 
@@ -23,8 +25,8 @@ failure broken(const failure &why, const transport::stream &s, const connect_pla
   if (why == error::upgrade_timeout)
     return failed(error::upgrade_timeout, s,
                   "the server did not answer the upgrade within " +
-                      std::to_string(plan.upgrade_timeout.count()) +
-                      " ms; is it a WebSocket server?");
+                      std::to_string(plan.upgrade_timeout.count()) + " ms",
+                  "is it a WebSocket server?");
   // Under TLS 1.3 a server refuses the certificate of a client, or the lack of one, only now.
   if (why == condition::tls)
     return why;
@@ -95,12 +97,12 @@ failure invalid(const transport::stream &s, const std::string &why) {
   return failed(error::upgrade_invalid, s, "the server's answer is no WebSocket handshake: " + why);
 }
 
-std::string ended_early(std::size_t received) {
-  return received == 0
-             ? "the server closed the connection without answering the upgrade; does this "
-               "port speak WebSocket, or TLS (wss://)?"
-             : "the server closed the connection in the middle of its answer to the "
-               "upgrade";
+failure ended_early(const transport::stream &s, std::size_t received) {
+  if (received == 0)
+    return failed(error::lost, s, "the server closed the connection without answering the upgrade",
+                  "does this port speak WebSocket, or TLS (wss://)?");
+  return failed(error::lost, s,
+                "the server closed the connection in the middle of its answer to the upgrade");
 }
 
 } // namespace
@@ -145,7 +147,7 @@ task<result<upgrade_answer>> upgrade(transport::stream &s, const connect_plan &p
         break;
       if (!got)
         co_return broken(got.error(), s, plan);
-      co_return failed(error::lost, s, ended_early(received));
+      co_return ended_early(s, received);
     }
     received += *got;
     so_far = answer.feed({reinterpret_cast<const char *>(chunk.data()), *got});

@@ -223,7 +223,7 @@ task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
   for (const auto &entry : setup.options.trusted_proxies)
     if (const auto complaint = proxies.add(entry); !complaint.empty())
       co_return failure(error::bad_option, stage::configure,
-                        "server_options::trusted_proxies: " + complaint);
+                        "trusted_proxies: " + complaint);
   if (setup.options.proxy == proxy_protocol::trusted && proxies.empty())
     co_return failure(error::bad_option, stage::configure,
                       "proxy_protocol::trusted needs server_options::trusted_proxies: who may tell "

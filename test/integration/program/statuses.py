@@ -73,7 +73,7 @@ class Statuses(Contract):
             port = closed.getsockname()[1]
             ended = run("connect", f"ws://127.0.0.1:{port}/")
         self.assert_status(ended, REFUSED)
-        self.assert_sentence(ended, str(port), "listens")
+        self.assert_sentence(ended, str(port), "is the server running, is the port right?")
         self.assertEqual(ended.err.count(";"), 1, ended.err)  # the advice is given once
 
     def test_refused_upgrade(self):

@@ -2,6 +2,7 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <algorithm>
 #include <set>
 #include <string>
 
@@ -48,8 +49,8 @@ BOOST_AUTO_TEST_CASE(every_kind_of_failure_has_its_remedy) {
         std::pair{error::upgrade_invalid, remedy::use_other_scheme},
         std::pair{error::upgrade_timeout, remedy::use_other_scheme},
         std::pair{error::proxy_invalid, remedy::check_proxy},
-        std::pair{error::queue_full, remedy::none}}) {
         std::pair{error::no_protocol, remedy::use_other_scheme},
+        std::pair{error::queue_full, remedy::none}}) {
     const auto e = explain(failure(code));
     BOOST_TEST_CONTEXT(e.what) {
       BOOST_CHECK(e.remedy == expected);
@@ -110,6 +111,40 @@ BOOST_AUTO_TEST_CASE(says_where_and_what_the_peer_said) {
   BOOST_CHECK(busy.remedy == remedy::try_later);
   close.by_peer = false;
   BOOST_TEST(explain(with(error::closed, close)).said.empty());
+}
+
+BOOST_AUTO_TEST_CASE(each_failure_on_the_way_has_a_hint) {
+  struct row {
+    error code;
+    stage where;
+    const char *part;
+  };
+  for (const auto &[code, where, part] :
+       {row{error::resolve_failed, stage::resolve, "spelling"},
+        row{error::resolve_timeout, stage::resolve, "DNS"},
+        row{error::connect_failed, stage::connect, "is the server running, is the port right?"},
+        row{error::connect_timeout, stage::connect, "firewall"},
+        row{error::tls_not_tls, stage::tls, "ws://"},
+        row{error::tls_timeout, stage::tls, "another protocol"},
+        row{error::tls_expired, stage::tls, "clock"},
+        row{error::tls_wrong_host, stage::tls, "name that the certificate holds"},
+        row{error::tls_unknown_issuer, stage::tls, "ca_file"},
+        row{error::upgrade_invalid, stage::upgrade, "another protocol"},
+        row{error::upgrade_timeout, stage::upgrade, "another protocol"},
+        row{error::lost, stage::upgrade, "another protocol"},
+        row{error::proxy_refused, stage::proxy, "proxy's address"},
+        row{error::proxy_invalid, stage::proxy, "proxy's address"},
+        row{error::proxy_timeout, stage::proxy, "proxy's address"}}) {
+    const auto e = explain(failure(code, where, "it failed"));
+    BOOST_TEST_CONTEXT(make_error_code(code).message()) {
+      BOOST_TEST(e.what == "it failed");
+      BOOST_TEST(e.hint.find(part) != std::string::npos);
+      BOOST_TEST(to_text(e) == "it failed; " + e.hint);
+    }
+    // The code's own message may say it already.
+    const auto bare = to_text(explain(failure(code)));
+    BOOST_TEST(std::count(bare.begin(), bare.end(), ';') <= 1, bare);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_connection_that_breaks_is_told_by_its_stage) {
