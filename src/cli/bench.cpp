@@ -2,6 +2,7 @@
 
 #include "bench_report.hpp"
 #include "fleet.hpp"
+#include "header_option.hpp"
 #include "process.hpp"
 #include "values.hpp"
 
@@ -157,6 +158,14 @@ CLI::App *add_bench(CLI::App &app, bench_settings &s) {
   sub->add_option("--ca", s.tls.ca_file, "Trust these authorities (PEM) instead of the system's")
       ->type_name("FILE");
   sub->add_flag("--insecure", s.insecure, "Accept any certificate: no protection, for tests only");
+  auto *cert = sub->add_option("--tls-cert", s.tls.certificate_file, "Client certificate (PEM)")
+                   ->type_name("FILE");
+  auto *key =
+      sub->add_option("--tls-key", s.tls.key_file, "Private key of --tls-cert")->type_name("FILE");
+  cert->needs(key);
+  key->needs(cert);
+  add_header_option(*sub, s.header_lines, s.headers);
+  add_reach_options(*sub, s.reach, s.headers, s.tls);
   add_switch(*sub, "--compression", s.compression, "permessage-deflate");
   sub->add_flag("--json", s.json, "One JSON object on standard output instead of a table");
   return sub;
@@ -190,10 +199,11 @@ status run_bench(const bench_settings &settings) {
     server = own->pid();
     r.own_server = true;
   }
-  r.url = endpoint(settings, url);
+  const auto target = endpoint(settings, url);
+  r.url = without_secrets(target);
 
   chorus::runtime rt{{.threads = settings.threads}};
-  fleet all(rt, settings, r.url);
+  fleet all(rt, settings, target);
   boost::asio::signal_set signals(rt.executor(0), SIGINT, SIGTERM);
   signals.async_wait([&](boost::system::error_code ec, int) {
     if (ec)

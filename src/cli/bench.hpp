@@ -2,6 +2,7 @@
 // `chorus bench`: load through the library's own client sessions, and what it cost the server.
 
 #include "exit_status.hpp"
+#include "reach_options.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -10,6 +11,8 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace cli {
 
@@ -28,6 +31,9 @@ struct bench_settings {
   bool insecure = false;
   bool compression = false;
   bool json = false;
+  std::vector<std::string> header_lines;
+  std::vector<std::pair<std::string, std::string>> headers; // the same, taken apart
+  reach_settings reach{};
 };
 
 CLI::App *add_bench(CLI::App &app, bench_settings &settings);

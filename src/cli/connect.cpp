@@ -33,8 +33,8 @@ status give_up(const chorus::failure &f, const connect_settings &s) {
 }
 
 status too_late(const connect_settings &s, const std::string &last = {}) {
-  complain("connect", "no connection to " + s.url + " within " + to_text(s.timeout) +
-                          "; check the address or raise --timeout" +
+  complain("connect", "no connection to " + without_secrets(s.url) + " within " +
+                          to_text(s.timeout) + "; check the address or raise --timeout" +
                           (last.empty() ? "" : " (last attempt: " + last + ")"));
   return status::timeout;
 }
@@ -49,6 +49,7 @@ task<status> talk_once(const connect_settings &s, std::shared_ptr<conversation> 
   options.subprotocols = subprotocols;
   options.session = s.session;
   options.tls = &s.tls;
+  apply(s.reach, options);
   options.resolve_timeout = shorter(options.resolve_timeout, s);
   options.connect_timeout = shorter(options.connect_timeout, s);
   options.tls_timeout = shorter(options.tls_timeout, s);
@@ -71,6 +72,7 @@ chorus::client_options client_settings(const connect_settings &s) {
   options.subprotocols = s.subprotocols;
   options.session = s.session;
   options.tls = s.tls;
+  apply(s.reach, options);
   options.outbox_bytes = s.session.queue_bytes;
   options.on_connect = [](chorus::session &now) {
     log()->info("connected to {}", now.remote_address());
@@ -122,8 +124,10 @@ task<> connect_main(chorus::runtime &rt, const connect_settings &s, std::vector<
 CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   auto *sub = app.add_subcommand(
       "connect", "Connect to URL: input lines become messages, messages become output lines");
-  sub->add_option("URL", s.url,
-                  "ws://, wss://, ws+unix://PATH:/TARGET, tcp://, tls:// or unix://PATH")
+  sub->add_option(
+         "URL", s.url,
+         "ws://, wss://, ws+unix://PATH:/TARGET, tcp://, tls:// or unix://PATH; HOST:PORT is "
+         "tcp://")
       ->required();
   add_header_option(*sub, s.header_lines, s.headers);
   sub->add_option("--subprotocol", s.subprotocols, "Offer a subprotocol; repeatable, best first")
@@ -138,6 +142,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
       sub->add_option("--tls-key", s.tls.key_file, "Private key of --tls-cert")->type_name("FILE");
   cert->needs(key);
   key->needs(cert);
+  add_reach_options(*sub, s.reach, s.headers, s.tls);
   sub->add_flag("--reconnect", s.reconnect, "Come back after a lost connection");
   sub->add_flag("--echo", s.echo, "Send every message back; input and output are not used");
   sub->add_flag("--binary", s.binary, "Send lines as binary; print binary as it is, not in hex");

@@ -3,6 +3,7 @@
 
 #include "exit_status.hpp"
 #include "log.hpp"
+#include "reach_options.hpp"
 #include "screen_text.hpp"
 
 #include <CLI/CLI.hpp>
@@ -34,6 +35,7 @@ struct connect_settings {
   std::size_t record_limit = std::size_t{1} << 30; // 0: none
   std::string replay;
   double replay_speed = 1; // 0: without pauses
+  reach_settings reach{};
 };
 
 CLI::App *add_connect(CLI::App &app, connect_settings &settings);

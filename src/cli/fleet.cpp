@@ -27,6 +27,11 @@ fleet::fleet(chorus::runtime &rt, const bench_settings &settings, std::string ur
 task<> fleet::dial_some(lane &l) {
   chorus::connect_options options;
   options.tls = &tls_;
+  std::vector<chorus::header> headers;
+  for (const auto &[name, value] : settings_.headers)
+    headers.push_back({name, value});
+  options.headers = headers;
+  apply(settings_.reach, options);
   options.session.compression.enabled = settings_.compression;
   options.session.compression.threshold = 0;
   // All that one connection has outstanding fits, at this end as at the server's.

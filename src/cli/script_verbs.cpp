@@ -76,6 +76,7 @@ task<chorus::result<chorus::session>> open(const gate &g) {
   options.headers = headers;
   options.subprotocols = offered;
   options.tls = &tls;
+  options.proxy_from_environment = true;
   return chorus::connect(g.url, options); // copies all of it
 }
 

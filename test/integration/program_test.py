@@ -19,6 +19,7 @@ from interactive import *
 from limits import *
 from operating import *
 from probing import *
+from reaching import *
 from recording import *
 from serving import *
 from statuses import *

@@ -18,14 +18,16 @@ class Help(Contract):
                      "--burst-messages --burst-bytes --over-rate --queue-budget",
             "connect": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --reconnect "
                        "--echo --binary --count --timeout --max-message --queue-bytes "
-                       "--ping-interval --pong-wait --compression --log-level --log-format --color "
+                       "--ping-interval --pong-wait --compression --log-level --log-format "
+                       "--cookie --user-agent --proxy --redirects --protocol --race --server-name --pin --color "
                        "--record --record-limit --replay --replay-speed",
             "probe": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --alpn --proxy "
                      "--compression --pings --timeout --json --color",
             "script": "FILE --set --check --keep-going --json --junit --quiet --timeout --schema --log-level "
                       "--log-format",
             "bench": "--url --connections --size --in-flight --duration --warmup --threads "
-                     "--server-threads --server-pid --ca --insecure --compression --json",
+                     "--server-threads --server-pid --ca --insecure --compression --json --header "
+                     "--tls-cert --tls-key --proxy --redirects --protocol --pin",
         }
         top = run("--help")
         self.assert_status(top, OK)
@@ -53,6 +55,14 @@ class Help(Contract):
                           ["connect", "ws://127.0.0.1:1/", "--timeout", "1y"],
                           ["connect", "ws://127.0.0.1:1/", "--header", "no colon"],
                           ["connect", "ws://127.0.0.1:1/", "--header", "a: b\r\nc: d"],
+                          ["connect", "ws://127.0.0.1:1/", "--cookie", "no value"],
+                          ["connect", "ws://127.0.0.1:1/", "--redirects", "-1"],
+                          ["connect", "ws://127.0.0.1:1/", "--proxy", "ftp://127.0.0.1:1"],
+                          ["connect", "--reconnect", "ws://127.0.0.1:1/", "--proxy", "ftp://127.0.0.1:1"],
+                          ["connect", "127.0.0.1:1", "--protocol", "ws,quic"],
+                          ["connect", "127.0.0.1:1", "--protocol", "ws,ws"],
+                          ["connect", "127.0.0.1:1", "--race"], ["connect", "127.0.0.1"],
+                          ["connect", "127.0.0.1:1/path"],
                           ["connect", "http://127.0.0.1:1/"], ["connect", "ws://"],
                           ["connect", "--reconnect", "ws://"], ["serve", "--listen", "bogus"],
                           ["serve", "--listen", ""], ["serve", "--listen", ":99999"],
