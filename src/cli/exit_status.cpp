@@ -57,6 +57,9 @@ std::string advice(const chorus::explanation &e, const chorus::failure &f, wordi
                      "or in the URL as USER:PASSWORD@HOST"
                    : "it wants credentials: give them by \"headers\", or in the URL as "
                      "USER:PASSWORD@HOST";
+  case remedy::give_certificate:
+    return options ? "it wants a certificate of this side; give --tls-cert and --tls-key"
+                   : "it wants a certificate of this side; give \"tls_cert\" and \"tls_key\"";
   case remedy::check_certificate:
     return f == chorus::error::tls_wrong_key && options
                ? "--pin that one if the server has changed its key; if it has not, somebody else "

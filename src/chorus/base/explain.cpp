@@ -88,6 +88,8 @@ remedy remedy_of(const failure &why) noexcept {
   case error::tls_bad_certificate:
   case error::tls_wrong_key:
     return remedy::check_certificate;
+  case error::tls_failed:
+    return detail.tls_alert == "certificate required" ? remedy::give_certificate : remedy::none;
   case error::tls_timeout:
   case error::upgrade_invalid:
   case error::upgrade_timeout:
@@ -199,6 +201,8 @@ std::string_view to_string(remedy r) noexcept {
     return "renew_certificate";
   case remedy::check_certificate:
     return "check_certificate";
+  case remedy::give_certificate:
+    return "give_certificate";
   case remedy::give_credentials:
     return "give_credentials";
   case remedy::check_permission:

@@ -23,6 +23,7 @@ enum class remedy : std::uint8_t {
   use_certificate_name, // connect by a name that the certificate holds
   renew_certificate,    // or set the clock right
   check_certificate,    // any other complaint about a certificate or a pinned key
+  give_certificate,     // of this side: the peer wants one
   give_credentials,     // 401
   check_permission,     // 403, or this side may not connect there
   check_path,           // 404 and its like, or plain HTTP at this path

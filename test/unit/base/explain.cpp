@@ -101,6 +101,9 @@ BOOST_AUTO_TEST_CASE(says_where_and_what_the_peer_said) {
   alert.where = stage::tls;
   alert.tls_alert = "handshake failure";
   BOOST_TEST(explain(with(error::tls_failed, alert)).said == "TLS alert \"handshake failure\"");
+  BOOST_CHECK(explain(with(error::tls_failed, alert)).remedy == remedy::none);
+  alert.tls_alert = "certificate required";
+  BOOST_CHECK(explain(with(error::tls_failed, alert)).remedy == remedy::give_certificate);
 
   failure_detail close;
   close.by_peer = true;
