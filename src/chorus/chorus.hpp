@@ -3,6 +3,7 @@
 
 #include <chorus/async/runtime.hpp>
 #include <chorus/base/explain.hpp>
+#include <chorus/base/redact.hpp>
 #include <chorus/base/url.hpp>
 #include <chorus/client/client.hpp>
 #include <chorus/client/client_group.hpp>

@@ -128,6 +128,14 @@ void report_end(const chorus::server &srv, std::size_t unanswered, std::size_t c
               stats.evicted, unanswered, cancelled);
 }
 
+// The library names the member of its options at fault.
+std::string naming_the_option(std::string sentence) {
+  constexpr std::string_view theirs = "trusted_proxies:";
+  if (sentence.starts_with(theirs))
+    sentence.replace(0, theirs.size(), "--trusted-proxy:");
+  return sentence;
+}
+
 // Where a browser finds something: the ready line names what clients connect to.
 void tell_pages(const chorus::server &srv) {
   for (const auto &url : srv.urls())
@@ -243,7 +251,7 @@ task<> live(const serve_settings &settings, chorus::server &srv,
   const auto e = std::make_shared<events>(co_await asio::this_coro::executor);
   const auto up = co_await srv.start();
   if (!up) {
-    complain("serve", sentence_of(up.error()));
+    complain("serve", naming_the_option(sentence_of(up.error())));
     outcome = status_of(up.error());
     co_return;
   }

@@ -222,8 +222,7 @@ task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
   proxy_list proxies;
   for (const auto &entry : setup.options.trusted_proxies)
     if (const auto complaint = proxies.add(entry); !complaint.empty())
-      co_return failure(error::bad_option, stage::configure,
-                        "trusted_proxies: " + complaint);
+      co_return failure(error::bad_option, stage::configure, "trusted_proxies: " + complaint);
   if (setup.options.proxy == proxy_protocol::trusted && proxies.empty())
     co_return failure(error::bad_option, stage::configure,
                       "proxy_protocol::trusted needs server_options::trusted_proxies: who may tell "

@@ -29,7 +29,7 @@ class Failures(Scripting):
     def test_connecting(self):
         with unused_port()[0] as sock:
             port = sock.getsockname()[1]
-            self.fails([{"cmd": "connect_gate", "host": f"ws://127.0.0.1:{port}"}], REFUSED, "server runs")
+            self.fails([{"cmd": "connect_gate", "host": f"ws://127.0.0.1:{port}"}], REFUSED, "is the server running")
             self.fails([{"cmd": "connect_gate", "host": "127.0.0.1", "port": port}], REFUSED)
         self.fails([{"cmd": "connect_gate", "host": self.server.url + "/none"}], REFUSED, "404")
         self.fails([{"cmd": "connect_gate", "host": f"tls://127.0.0.1:{self.tcp.port}", "insecure": True}], TLS)
