@@ -116,15 +116,15 @@ async def good(setting, host):
 
 
 @tests.each("stunnel/{}", [
-    ("expired", "expired", "tls_expired", ("not valid now", "expired"), "renew_certificate",
+    ("expired", "expired", "tls_expired", ("has expired",), "renew_certificate",
      "clock"),
-    ("not-yet-valid", "early", "tls_expired", ("not valid now", "not yet valid"),
+    ("not-yet-valid", "early", "tls_expired", ("is not valid yet",),
      "renew_certificate", "clock"),
     ("wrong-host", "other", "tls_wrong_host", ("is not for 127.0.0.1",), "use_certificate_name",
      "a name that the certificate holds"),
     ("unknown-issuer", "stranger", "tls_unknown_issuer", ("authority that is not known",),
      "trust_authority", "--ca FILE trusts it"),
-    ("self-signed", "self", "tls_unknown_issuer", ("self-signed",), "trust_authority",
+    ("self-signed", "self", "tls_unknown_issuer", ("signed by itself",), "trust_authority",
      "--ca FILE trusts it"),
     ("wrong-purpose", "purpose", "tls_bad_certificate", ("can't be trusted", "purpose"),
      "check_certificate", ""),
@@ -185,7 +185,8 @@ async def client_certificate(setting, name):
 
         await opens(setting, url, **with_certificate("client"))
         missing = "certificate required" if name == "asking" else "handshake failure"
-        await refuses(setting, url, "tls_failed", (missing,), alert=missing, **ca)
+        await refuses(setting, url, "tls_failed", (missing,), alert=missing,
+                      remedy="give_certificate" if name == "asking" else "none", **ca)
         await refuses(setting, url, "tls_failed", ("unknown CA",), alert="unknown CA",
                       **with_certificate("stranger"))
 

@@ -110,6 +110,8 @@ remedy remedy_of(const failure &why) noexcept {
   case error::auth_timeout:
     return remedy::try_later;
   case error::lost:
+    if (detail.tls_alert == "certificate required")
+      return remedy::give_certificate;
     // Nothing tells a port of another protocol from a server that died: where it happens, the first is
     // usual.
     return detail.where == stage::upgrade || detail.where == stage::tls ? remedy::use_other_scheme

@@ -32,6 +32,25 @@ failure ended_with(error e, const std::string &address, std::string sentence,
   return failure(make_error_code(e), std::move(detail));
 }
 
+// What the stream knows of it, such as a TLS alert and what it asks for, stays with it.
+failure lost_by(const failure &why, const std::string &address) {
+  failure_detail detail;
+  detail.where = stage::open;
+  detail.address = address;
+  detail.close_code = static_cast<std::uint16_t>(close_code::abnormal);
+  detail.sentence = "the connection was lost: ";
+  if (!why.code()) {
+    detail.sentence += "the peer reset it";
+  } else if (const auto &more = why.detail(); more.sentence.empty()) {
+    detail.sentence += why.message();
+  } else {
+    detail.sentence += more.sentence;
+    detail.hint = more.hint;
+    detail.tls_alert = more.tls_alert;
+  }
+  return failure(make_error_code(error::lost), std::move(detail));
+}
+
 } // namespace
 
 void session_core::evict() noexcept {
@@ -174,11 +193,8 @@ void session_core::on_input_end(transport::io_status status) noexcept {
   const bool failed = status == transport::io_status::failed;
   if (!end_.code()) {
     const bool cut = websocket() || !std::get<protocol::framed_reader>(reader_).at_boundary();
-    const auto why = carrier_->why();
     if (failed)
-      end_ = ended_with(error::lost, remote_,
-                        "the connection was lost: " +
-                            (why.code() ? why.message() : std::string("the peer reset it")));
+      end_ = lost_by(carrier_->why(), remote_);
     else if (cut)
       end_ = ended_with(error::lost, remote_,
                         "the peer ended the connection without a closing handshake");

@@ -104,6 +104,7 @@ BOOST_AUTO_TEST_CASE(says_where_and_what_the_peer_said) {
   BOOST_CHECK(explain(with(error::tls_failed, alert)).remedy == remedy::none);
   alert.tls_alert = "certificate required";
   BOOST_CHECK(explain(with(error::tls_failed, alert)).remedy == remedy::give_certificate);
+  BOOST_CHECK(explain(with(error::lost, alert)).remedy == remedy::give_certificate);
 
   failure_detail close;
   close.by_peer = true;
