@@ -51,6 +51,7 @@ constexpr std::string_view schemes = "ws://, wss://, tcp://, tls://, unix:// or 
 bool is_host_and_port(std::string_view text) noexcept {
   const auto colon = text.rfind(':');
   return colon != std::string_view::npos && colon > 0 && colon + 1 < text.size() &&
+         text.find_first_of("/?#") == std::string_view::npos &&
          std::all_of(text.begin() + static_cast<std::ptrdiff_t>(colon) + 1, text.end(), is_digit);
 }
 

@@ -67,7 +67,7 @@ const std::vector<refusal> bad_urls{
     {"localhost:0", "number from 1 to 65535"},
     {"localhost:65536", "number from 1 to 65535"},
     {"::1:8080", "more than one colon"},
-    {"example.org/path:80", "ends after its port"},
+    {"example.org/path:80", "no scheme: start it with"},
     {"user:secret@example.org:80", "no place for credentials"},
     {"example.org", "no scheme: start it with"},
     {"example.org/path", "no scheme"},

@@ -208,7 +208,8 @@ BOOST_AUTO_TEST_CASE(a_server_that_is_not_there_is_tried_once) {
     const auto r = co_await a.get();
     BOOST_REQUIRE(!r.has_value());
     BOOST_TEST((r.error() == error::connect_failed));
-    BOOST_TEST(r.error().detail().tried.empty());
+    BOOST_REQUIRE(r.error().detail().tried.size() == 1U);
+    BOOST_TEST(r.error().detail().tried.front().address == text);
   }(w));
 }
 
