@@ -237,6 +237,17 @@ private:
   std::shared_ptr<const connect_plan> plan_;
 };
 
+// As they are listed; in a race those without a handshake come last: who only has to connect would always
+// win.
+std::vector<std::size_t> order_of(const std::vector<connect_way> &ways, bool race) {
+  std::vector<std::size_t> out;
+  std::vector<std::size_t> late;
+  for (std::size_t i = 0; i < ways.size(); ++i)
+    (race && !has_handshake(ways[i].where) ? late : out).push_back(i);
+  out.insert(out.end(), late.begin(), late.end());
+  return out;
+}
+
 } // namespace
 
 task<result<session>> open_by_any(std::shared_ptr<shard> home,
@@ -244,12 +255,7 @@ task<result<session>> open_by_any(std::shared_ptr<shard> home,
   const auto &ways = plan->ways;
   // What an envelope remembers is that of one connection.
   const bool race = plan->race_ways && !plan->make_envelope;
-  std::vector<std::size_t> left;
-  for (std::size_t i = 0; i < ways.size(); ++i)
-    left.push_back(i);
-  if (race) // who only has to connect would always win
-    std::stable_partition(left.begin(), left.end(),
-                          [&](std::size_t i) { return has_handshake(ways[i].where); });
+  auto left = order_of(ways, race);
   std::vector<failed_way> failed;
   std::optional<session> winner;
   auto next_at = home->now();
