@@ -8,6 +8,7 @@
 #include <boost/asio/use_future.hpp>
 
 #include <algorithm>
+#include <array>
 #include <set>
 #include <thread>
 
@@ -17,6 +18,8 @@ using chorus::client_outcome;
 using chorus::client_state;
 
 namespace {
+
+using contexts = std::array<asio::io_context, 3>;
 
 using outcomes = result<std::vector<client_outcome>>;
 
@@ -412,8 +415,9 @@ BOOST_AUTO_TEST_CASE(members_are_dealt_out_over_the_shards) {
 }
 
 BOOST_AUTO_TEST_CASE(verbs_from_any_thread) {
+  contexts own; // outlive the threads that post to them
   world w(2);
-  w.run([](world &here) -> task<> {
+  w.run([](world &here, contexts &of_threads) -> task<> {
     host h(here);
     BOOST_REQUIRE((co_await h.server.start()).has_value());
     client_group g(here.rt);
@@ -421,10 +425,10 @@ BOOST_AUTO_TEST_CASE(verbs_from_any_thread) {
     std::atomic<std::size_t> failed{0};
     std::atomic<int> at_it{0};
     std::vector<std::thread> threads;
-    for (int t = 0; t < 3; ++t) {
+    for (std::size_t t = 0; t < of_threads.size(); ++t) {
       ++at_it;
       threads.emplace_back([&, t] {
-        asio::io_context io;
+        auto &io = of_threads[t];
         for (int i = 0; i < 10; ++i) {
           const auto name = "t" + std::to_string(t) + "-" + std::to_string(i);
           failed += !g.create(name, eager({h.url()}));
@@ -448,7 +452,7 @@ BOOST_AUTO_TEST_CASE(verbs_from_any_thread) {
     BOOST_TEST(g.size() == 10U);
     BOOST_TEST(count(g, client_state::open) == 10U);
     BOOST_TEST(good(co_await g.close_all()) == 10U);
-  }(w));
+  }(w, own));
 }
 
 BOOST_AUTO_TEST_CASE(the_runtime_goes_first) {
