@@ -49,3 +49,17 @@ macro(chorus_enable_sanitizers)
     add_compile_options(-fsanitize=fuzzer-no-link)
   endif()
 endmacro()
+
+# With CHORUS_UNITY: several files of `target` in each translation unit, which takes less than half
+# of the time. Files that belong together stand together in the lists, and no two of a target have the
+# same name in their unnamed namespaces.
+function(chorus_unity target)
+  if(NOT CHORUS_UNITY)
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  # A coroutine whose locals have types of an unnamed namespace is no danger in a file that nobody
+  # includes; g++ takes the files of a unit for headers.
+  target_compile_options(${target} PRIVATE
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+endfunction()

@@ -22,9 +22,7 @@ using namespace std::chrono_literals;
 constexpr auto look_every = 500ms;
 constexpr std::size_t rooms_listed = 20;
 
-double milliseconds(std::chrono::nanoseconds d) {
-  return std::chrono::duration<double, std::milli>(d).count();
-}
+using fractional_ms = std::chrono::duration<double, std::milli>;
 
 json::object counters(const chorus::server_stats &s) {
   return {{"connections", s.connections},
@@ -61,7 +59,7 @@ json::object percentiles(std::vector<std::chrono::nanoseconds> &trips) {
   std::sort(trips.begin(), trips.end());
   const auto at = [&](double p) {
     const auto last = static_cast<double>(trips.size() - 1);
-    return milliseconds(trips[static_cast<std::size_t>(p * last + 0.5)]);
+    return fractional_ms(trips[static_cast<std::size_t>(p * last + 0.5)]).count();
   };
   out["p50"] = at(0.50);
   out["p90"] = at(0.90);

@@ -15,7 +15,7 @@ namespace cli {
 namespace {
 
 // Beyond this only the end of the file is looked at.
-constexpr off_t most_bytes = off_t{8} << 20;
+constexpr off_t most_read = off_t{8} << 20;
 
 class file {
 public:
@@ -83,10 +83,10 @@ std::vector<std::string> history_file::load() {
   if ((about.st_mode & 0777) != 0600)
     ::fchmod(in.get(), 0600);
   ::flock(in.get(), LOCK_EX);
-  const bool shortened = about.st_size > most_bytes;
-  std::string text(static_cast<std::size_t>(shortened ? most_bytes : about.st_size), '\0');
+  const bool shortened = about.st_size > most_read;
+  std::string text(static_cast<std::size_t>(shortened ? most_read : about.st_size), '\0');
   const auto n =
-      ::pread(in.get(), text.data(), text.size(), shortened ? about.st_size - most_bytes : 0);
+      ::pread(in.get(), text.data(), text.size(), shortened ? about.st_size - most_read : 0);
   if (n < 0) {
     fail("reading");
     return lines;

@@ -17,7 +17,7 @@ namespace {
 constexpr int name_width = 11;
 constexpr int time_width = 12;
 
-double milliseconds(std::chrono::nanoseconds d) {
+double milliseconds_of(std::chrono::nanoseconds d) {
   return std::round(static_cast<double>(d.count()) / 1e3) / 1e3;
 }
 
@@ -26,7 +26,7 @@ void put(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdou
 } // namespace
 
 std::string in_milliseconds(std::chrono::nanoseconds d) {
-  return fmt::format("{:.2f} ms", milliseconds(d));
+  return fmt::format("{:.2f} ms", milliseconds_of(d));
 }
 
 probe_report::probe_report(const probe_settings &settings)
@@ -108,7 +108,7 @@ void probe_report::print_json(status outcome, const chorus::failure *why,
   out["url"] = settings_.url;
   out["healthy"] = outcome == status::ok;
   out["status"] = static_cast<int>(outcome);
-  out["open_after_ms"] = milliseconds(total());
+  out["open_after_ms"] = milliseconds_of(total());
   auto &stages = out["stages"].emplace_array();
   for (const auto &s : stages_) {
     boost::json::object one;
@@ -119,7 +119,7 @@ void probe_report::print_json(status outcome, const chorus::failure *why,
     if (s.state == finding::unreached)
       one["ms"] = nullptr;
     else
-      one["ms"] = milliseconds(s.time);
+      one["ms"] = milliseconds_of(s.time);
     for (const auto &fact : s.facts)
       one[fact.key()] = fact.value();
     stages.push_back(std::move(one));

@@ -22,8 +22,6 @@ namespace json = boost::json;
 
 namespace {
 
-std::string_view view(const json::string &s) { return {s.data(), s.size()}; }
-
 // What a value is, in words.
 std::string described(const json::value &v) {
   if (v.is_object())

@@ -33,6 +33,9 @@ std::string hex_of(std::string_view bytes);
 // A header that can be sent: a name of token characters, a value without control characters.
 bool valid_header(std::string_view name, std::string_view value) noexcept;
 
+inline std::string_view view(const boost::json::string &s) noexcept { return {s.data(), s.size()}; }
+inline boost::json::string_view view(std::string_view s) noexcept { return {s.data(), s.size()}; }
+
 // In quotes, on one line, at most 200 bytes and whole characters of it; what is no valid UTF-8 as \x..
 std::string shown(std::string_view text);
 std::string shown(const boost::json::value &v);

@@ -16,8 +16,6 @@ namespace json = boost::json;
 
 namespace {
 
-json::string_view view(std::string_view s) { return {s.data(), s.size()}; }
-
 std::string_view name_of(outcome_kind k) {
   return k == outcome_kind::passed ? "passed" : k == outcome_kind::failed ? "failed" : "skipped";
 }

@@ -18,8 +18,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-json::string_view view(std::string_view s) { return {s.data(), s.size()}; }
-
 // Where a string is wanted a number or another value becomes its text.
 void make_text(json::value &v) {
   if (!v.is_string())

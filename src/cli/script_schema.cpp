@@ -1,3 +1,4 @@
+#include "script_kinds.hpp"
 #include "script_table.hpp"
 
 #include <boost/json/array.hpp>
@@ -10,8 +11,6 @@ namespace json = boost::json;
 
 namespace {
 
-json::string_view view(std::string_view s) { return {s.data(), s.size()}; }
-
 json::array names(const std::vector<std::string_view> &some) {
   json::array out;
   for (const auto one : some)
@@ -20,7 +19,7 @@ json::array names(const std::vector<std::string_view> &some) {
 }
 
 // What stands in place of a value that is no string: `ret["send"]["bytes"]`.
-json::object reference() {
+json::object reference_form() {
   json::object out;
   out["type"] = "string";
   out["pattern"] = R"(^(ret|var|env)\[.+\]$)";
@@ -169,7 +168,7 @@ json::object schema() {
     branch["then"] = json::object{{"$ref", "#/$defs/" + std::string(c.name)}};
     branches.emplace_back(std::move(branch));
   }
-  definitions["reference"] = reference();
+  definitions["reference"] = reference_form();
   json::object number{{"type", "number"}, {"minimum", 0}};
   json::object duration{{"type", "string"}, {"pattern", "^[0-9]+([.][0-9]+)?(ms|s|m|h)?$"}};
   json::object size{{"type", "string"}, {"pattern", "^[0-9]+([.][0-9]+)?([kKmMgGtT]i?)?B?$"}};

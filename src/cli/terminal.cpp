@@ -18,7 +18,7 @@ using chorus::task;
 namespace {
 
 constexpr std::size_t most_text = 64 * 1024;
-constexpr std::size_t most_bytes = 256;
+constexpr std::size_t most_dumped = 256;
 constexpr std::size_t margin = 15; // time and direction
 
 std::string now() {
@@ -153,9 +153,9 @@ std::string terminal::content(const chorus::message &m) const {
   const auto text = m.text();
   if (m.is_binary() || !is_utf8(text)) {
     std::string out =
-        paint_(paint::dim, counted(m.size()) + ":") + in_hex(text.substr(0, most_bytes));
-    if (text.size() > most_bytes)
-      out += paint_(paint::dim, "\nand " + counted(text.size() - most_bytes) + " more");
+        paint_(paint::dim, counted(m.size()) + ":") + in_hex(text.substr(0, most_dumped));
+    if (text.size() > most_dumped)
+      out += paint_(paint::dim, "\nand " + counted(text.size() - most_dumped) + " more");
     return out;
   }
   const auto columns = line_editor::columns();

@@ -1,5 +1,7 @@
 #include <chorus/base/redact.hpp>
 
+#include <chorus/base/text.hpp>
+
 #include <algorithm>
 #include <array>
 #include <vector>
@@ -24,11 +26,9 @@ constexpr std::array words = {std::string_view("pwd"),        std::string_view("
 bool is_upper(char c) noexcept { return c >= 'A' && c <= 'Z'; }
 bool is_lower(char c) noexcept { return c >= 'a' && c <= 'z'; }
 bool in_word(char c) noexcept { return is_upper(c) || is_lower(c) || (c >= '0' && c <= '9'); }
-char lower(char c) noexcept { return is_upper(c) ? static_cast<char>(c - 'A' + 'a') : c; }
-
 bool same(std::string_view word, std::string_view listed) noexcept {
   return std::equal(word.begin(), word.end(), listed.begin(), listed.end(),
-                    [](char a, char b) { return lower(a) == b; });
+                    [](char a, char b) { return detail::lower(a) == b; });
 }
 
 bool is_secret_word(std::string_view word) noexcept {
@@ -36,27 +36,6 @@ bool is_secret_word(std::string_view word) noexcept {
     if (word.size() >= ending.size() && same(word.substr(word.size() - ending.size()), ending))
       return true;
   return std::any_of(words.begin(), words.end(), [&](auto one) { return same(word, one); });
-}
-
-int hex(char c) noexcept {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  const char small = lower(c);
-  return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
-}
-
-// A name may be escaped, too: "tok%65n".
-std::string decoded(std::string_view text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
-      out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
 }
 
 } // namespace
@@ -103,7 +82,7 @@ std::string redact(std::string_view target) {
       const auto one = rest.substr(0, size);
       const auto equals = one.find('=');
       if (equals != one.npos && equals + 1 < one.size() &&
-          is_secret_name(decoded(one.substr(0, equals))))
+          is_secret_name(detail::percent_decoded(one.substr(0, equals))))
         out.append(one.substr(0, equals + 1)).append(blank);
       else
         out.append(one);

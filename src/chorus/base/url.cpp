@@ -1,5 +1,7 @@
 #include <chorus/base/url.hpp>
 
+#include <chorus/base/text.hpp>
+
 #include <arpa/inet.h>
 
 #include <algorithm>
@@ -20,24 +22,6 @@ failure bad(std::string sentence) {
 
 bool is_alpha(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-int hex(char c) noexcept {
-  if (is_digit(c))
-    return c - '0';
-  if (c >= 'a' && c <= 'f')
-    return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F')
-    return c - 'A' + 10;
-  return -1;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (auto &c : out)
-    if (c >= 'A' && c <= 'Z')
-      c = static_cast<char>(c - 'A' + 'a');
-  return out;
-}
-
 std::optional<url_scheme> scheme_of(std::string_view name) noexcept {
   for (auto s : {url_scheme::ws, url_scheme::wss, url_scheme::tcp, url_scheme::tls,
                  url_scheme::unix_socket, url_scheme::ws_unix})
@@ -73,7 +57,8 @@ std::optional<failure> check_encoding(std::string_view text, std::string_view wh
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (c == '%') {
-      if (i + 2 >= text.size() || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0)
+      if (i + 2 >= text.size() || detail::hex_digit(text[i + 1]) < 0 ||
+          detail::hex_digit(text[i + 2]) < 0)
         return bad("the URL's " + std::string(what) +
                    " holds a % that two hexadecimal digits do not follow; write a percent sign "
                    "itself as %25");
@@ -89,19 +74,6 @@ std::optional<failure> check_encoding(std::string_view text, std::string_view wh
   return std::nullopt;
 }
 
-std::string decoded(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i)
-    if (text[i] == '%') {
-      out += static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  return out;
-}
-
 struct credentials {
   std::string user;
   std::string password;
@@ -115,9 +87,9 @@ result<credentials> parse_credentials(std::string_view text) {
     return *std::move(wrong);
   const auto colon = text.find(':');
   credentials out;
-  out.user = decoded(text.substr(0, colon));
+  out.user = detail::percent_decoded(text.substr(0, colon));
   if (colon != std::string_view::npos)
-    out.password = decoded(text.substr(colon + 1));
+    out.password = detail::percent_decoded(text.substr(colon + 1));
   if (out.user.empty())
     return bad("the URL names no user before the @; write it as in wss://user:password@host/");
   if (out.user.find(':') != std::string::npos)
@@ -148,7 +120,7 @@ result<std::string> parse_ipv6(std::string_view text) {
   if (inet_pton(AF_INET6, std::string(address).c_str(), &parsed) != 1)
     return bad("what stands in brackets in the URL is no IPv6 address; write it as in "
                "ws://[2001:db8::1]:8080/path");
-  auto host = lower(address);
+  auto host = detail::lower(address);
   if (!zone.empty())
     host.append("%").append(zone);
   return host;
@@ -168,7 +140,7 @@ result<std::string> parse_name(std::string_view text) {
     return bad("the URL's host holds a character that no host name has; write it as in "
                "ws://example.org:8080/path");
   }
-  return lower(text);
+  return detail::lower(text);
 }
 
 result<std::uint16_t> parse_port(std::string_view text, std::string_view scheme) {
@@ -221,7 +193,7 @@ result<url> url::parse(std::string_view text) {
   if (!names_scheme(text))
     return is_host_and_port(text) ? parse("tcp://" + std::string(text)) : no_scheme();
   const auto mark = text.find("://");
-  const auto name = lower(text.substr(0, mark));
+  const auto name = detail::lower(text.substr(0, mark));
   const auto scheme = scheme_of(name);
   if (!scheme) {
     if (name == "http" || name == "https")
@@ -259,7 +231,7 @@ result<url> url::parse(std::string_view text) {
       return bad("the path of a unix socket has no query; write a question mark as %3F");
     if (auto wrong = check_encoding(path, "socket path"))
       return *std::move(wrong);
-    out.socket_path_ = decoded(path);
+    out.socket_path_ = detail::percent_decoded(path);
     if (out.socket_path_.find('\0') != std::string::npos)
       return bad("the path of a unix socket can't hold a zero byte");
     if (out.socket_path_.size() > max_socket_path)

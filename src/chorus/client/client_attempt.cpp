@@ -1,5 +1,6 @@
 // One attempt: which URL, the connection to it, and who the client says it is.
 
+#include <chorus/base/text.hpp>
 #include <chorus/client/client_core.hpp>
 
 #include <chorus/session/session_core.hpp>
@@ -125,7 +126,7 @@ task<result<session>> client_core::authenticate(std::shared_ptr<client_core> sel
   if (deadline.passed) {
     co_return failure(error::auth_timeout, stage::open,
                       "authentication took longer than authenticate_timeout, " +
-                          std::to_string(self->options_.authenticate_timeout.count()) + " ms");
+                          in_ms(self->options_.authenticate_timeout));
   }
   if (state.cancelled() != asio::cancellation_type::none)
     co_return failure(error::aborted);

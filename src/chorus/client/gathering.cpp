@@ -1,6 +1,7 @@
 #include <chorus/client/gathering.hpp>
 
 #include <chorus/async/parked.hpp>
+#include <chorus/base/text.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -25,8 +26,7 @@ task<result<std::vector<result<>>>> gathering::all(std::shared_ptr<gathering> se
         : timer([](timer &t) noexcept {
             const auto &due = static_cast<alarm &>(t);
             due.owner.give_up_all(
-                failure(error::timed_out, stage::none,
-                        "not done within " + std::to_string(due.limit.count()) + " ms"));
+                failure(error::timed_out, stage::none, "not done within " + in_ms(due.limit)));
           }),
           owner(g), limit(time) {}
     gathering &owner;

@@ -11,11 +11,11 @@
 
 namespace chorus::detail {
 
-namespace {
-
-failure bad(std::string sentence) {
+failure bad_option(std::string sentence) {
   return failure(error::bad_option, stage::configure, std::move(sentence));
 }
+
+namespace {
 
 // What the handshake writes itself, and what would change how the request is read.
 bool is_reserved(std::string_view name) noexcept {
@@ -105,7 +105,7 @@ with_headers(const connect_plan &plan,
   }
   for (const auto &[name, value] : headers)
     if (auto why = add_header(*changed, name, value); !why.empty())
-      return bad(std::move(why));
+      return bad_option(std::move(why));
   return changed;
 }
 
@@ -119,11 +119,11 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
   const bool websocket = plan->where.is_websocket();
 
   if (!websocket && !options.headers.empty())
-    return bad("only a WebSocket handshake has headers; leave them out for " +
-               std::string(to_string(plan->where.scheme())) + "://");
+    return bad_option("only a WebSocket handshake has headers; leave them out for " +
+                      std::string(to_string(plan->where.scheme())) + "://");
   for (const auto &h : options.headers) {
     if (auto why = add_header(*plan, h.name, h.value); !why.empty())
-      return bad(std::move(why));
+      return bad_option(std::move(why));
   }
   const bool has_agent =
       std::any_of(options.headers.begin(), options.headers.end(), [](const header &h) {
@@ -131,26 +131,27 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
       });
   if (websocket && !has_agent && !options.user_agent.empty())
     if (auto why = add_header(*plan, "User-Agent", options.user_agent); !why.empty())
-      return bad(std::move(why));
+      return bad_option(std::move(why));
 
   if (plan->where.has_credentials()) {
     for (const auto &h : options.headers)
       if (protocol::detail::equal_ignoring_case(h.name, "Authorization"))
-        return bad("the URL holds credentials and there is an Authorization header; choose one");
+        return bad_option(
+            "the URL holds credentials and there is an Authorization header; choose one");
     plan->authorization = "Authorization: Basic " +
                           to_base64(plan->where.user() + ":" + plan->where.password()) + "\r\n";
   }
 
   if (!websocket && !options.subprotocols.empty())
-    return bad("only a WebSocket handshake has subprotocols; leave them out for " +
-               std::string(to_string(plan->where.scheme())) + "://");
+    return bad_option("only a WebSocket handshake has subprotocols; leave them out for " +
+                      std::string(to_string(plan->where.scheme())) + "://");
   for (auto name : options.subprotocols) {
     if (!protocol::is_token(name))
-      return bad("the subprotocol \"" + printable(name) +
-                 "\" is no token (letters, digits and !#$%&'*+-.^_`|~)");
+      return bad_option("the subprotocol \"" + printable(name) +
+                        "\" is no token (letters, digits and !#$%&'*+-.^_`|~)");
     if (std::find(plan->subprotocols.begin(), plan->subprotocols.end(), name) !=
         plan->subprotocols.end())
-      return bad("the subprotocol \"" + printable(name) + "\" is listed twice");
+      return bad_option("the subprotocol \"" + printable(name) + "\" is listed twice");
     plan->subprotocols.emplace_back(name);
   }
 
@@ -159,22 +160,22 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
                              std::pair{options.tls_timeout, "tls_timeout"},
                              std::pair{options.upgrade_timeout, "upgrade_timeout"}})
     if (limit.count() <= 0)
-      return bad(std::string(name) + " must be longer than zero");
+      return bad_option(std::string(name) + " must be longer than zero");
   if (options.connect_stagger < std::chrono::milliseconds(10))
-    return bad("connect_stagger must be 10 ms or more (RFC 8305 section 8)");
+    return bad_option("connect_stagger must be 10 ms or more (RFC 8305 section 8)");
   if (options.max_response_bytes == 0)
-    return bad("max_response_bytes must not be zero");
+    return bad_option("max_response_bytes must not be zero");
   if (const auto complaint = complaint_about(options.session.heartbeat); !complaint.empty())
-    return bad(std::string(complaint));
+    return bad_option(std::string(complaint));
   const auto &deflate = options.session.compression;
   if (deflate.enabled) {
     for (int bits : {deflate.server_max_window_bits, deflate.client_max_window_bits})
       if (bits < 8 || bits > 15)
-        return bad("a compression window has 8 to 15 bits");
+        return bad_option("a compression window has 8 to 15 bits");
     if (deflate.level < 1 || deflate.level > 9)
-      return bad("compression levels go from 1 to 9");
+      return bad_option("compression levels go from 1 to 9");
     if (deflate.mem_level < 1 || deflate.mem_level > 9)
-      return bad("compression memory levels go from 1 to 9");
+      return bad_option("compression memory levels go from 1 to 9");
   }
 
   // Far enough away, and still a time that can be added to the present one.

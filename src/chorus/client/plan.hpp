@@ -22,10 +22,10 @@ struct connect_way {
 };
 
 struct connect_plan {
-  // With several ways the most capable of them: one with WebSocket if there is any, with TLS if possible.
+  // With several ways the most capable of them: with WebSocket if there is any, with TLS if possible.
   url where;
-  std::vector<connect_way>
-      ways; // in the order in which they are tried; empty when there is but one
+  // In the order in which they are tried; empty when there is but one.
+  std::vector<connect_way> ways;
   bool race_ways = false;
   std::string extra_headers; // rendered, each line with its end
   std::string open_headers;  // of them those that are no secrets
@@ -45,6 +45,8 @@ struct connect_plan {
   bool needs_envelope = false; // a server that does not speak it is of no use
   session_id id = 0;           // of the next attempt's session; 0: a fresh one
 };
+
+failure bad_option(std::string sentence);
 
 // Fails with bad_url or bad_option.
 result<std::shared_ptr<connect_plan>> make_plan(std::string_view url,

@@ -18,10 +18,6 @@ namespace asio = boost::asio;
 
 namespace {
 
-failure bad(std::string sentence) {
-  return failure(error::bad_option, stage::configure, std::move(sentence));
-}
-
 bool is_websocket(url_scheme s) noexcept { return s == url_scheme::ws || s == url_scheme::wss; }
 
 // What framed messages can use of a URL that is one of a WebSocket as well.
@@ -64,9 +60,10 @@ result<std::vector<url>> urls_meant(std::string_view text, const connect_options
   for (auto at = schemes.begin(); at != schemes.end(); ++at) {
     const auto scheme = *at;
     if (scheme == url_scheme::unix_socket || scheme == url_scheme::ws_unix)
-      return bad("protocols are of ws, wss, tcp and tls; a unix socket has a URL of its own");
+      return bad_option(
+          "protocols are of ws, wss, tcp and tls; a unix socket has a URL of its own");
     if (std::find(schemes.begin(), at, scheme) != at)
-      return bad("the protocol " + std::string(to_string(scheme)) + " is listed twice");
+      return bad_option("the protocol " + std::string(to_string(scheme)) + " is listed twice");
     const bool part = any_websocket && !is_websocket(scheme);
     auto one = url::parse(std::string(to_string(scheme)) + "://" +
                           std::string(part ? host_and_port(text) : text));

@@ -1,5 +1,6 @@
 #include <chorus/client/redirect.hpp>
 
+#include <chorus/base/text.hpp>
 #include <chorus/protocol/header_text.hpp>
 
 #include <algorithm>
@@ -22,14 +23,6 @@ failure refused(const failure &why, std::string sentence, std::string hint) {
   detail.sentence = std::move(sentence);
   detail.hint = std::move(hint);
   return failure(make_error_code(error::upgrade_refused), std::move(detail));
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (auto &c : out)
-    if (c >= 'A' && c <= 'Z')
-      c = static_cast<char>(c - 'A' + 'a');
-  return out;
 }
 
 // RFC 3986 section 5.2.4, of the path alone.

@@ -1,7 +1,8 @@
 #include <chorus/client/retry_hint.hpp>
 
+#include <chorus/base/text.hpp>
+
 #include <algorithm>
-#include <cctype>
 #include <string_view>
 
 namespace chorus::detail {
@@ -13,12 +14,6 @@ using std::chrono::milliseconds;
 constexpr std::int64_t most_seconds = std::int64_t{10} * 366 * 24 * 3600;
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-
-bool same_name(std::string_view a, std::string_view b) noexcept {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
-    return std::tolower(x) == std::tolower(y);
-  });
-}
 
 // The number that `text` begins with; `fraction`: digits after a dot count, too. What follows it must
 // not belong to the number.
@@ -56,7 +51,7 @@ std::optional<milliseconds> retry_hint(const failure &why) noexcept {
   }
   if (why == error::upgrade_refused && (detail.status == 429 || detail.status == 503))
     for (const auto &[name, value] : detail.headers)
-      if (same_name(name, "Retry-After"))
+      if (equal_ignoring_case(name, "Retry-After"))
         return seconds_at(value, false);
   return {};
 }

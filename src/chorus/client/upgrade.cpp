@@ -1,5 +1,6 @@
 #include <chorus/client/upgrade.hpp>
 
+#include <chorus/base/text.hpp>
 #include <chorus/client/http_response.hpp>
 #include <chorus/protocol/handshake.hpp>
 #include <chorus/transport/waiting.hpp>
@@ -24,8 +25,7 @@ failure failed(error code, const transport::stream &s, std::string sentence,
 failure broken(const failure &why, const transport::stream &s, const connect_plan &plan) {
   if (why == error::upgrade_timeout)
     return failed(error::upgrade_timeout, s,
-                  "the server did not answer the upgrade within " +
-                      std::to_string(plan.upgrade_timeout.count()) + " ms",
+                  "the server did not answer the upgrade within " + in_ms(plan.upgrade_timeout),
                   "is it a WebSocket server?");
   // Under TLS 1.3 a server refuses the certificate of a client, or the lack of one, only now.
   if (why == condition::tls)

@@ -2,6 +2,7 @@
 
 #include <chorus/json/rpc_core.hpp>
 #include <chorus/session/session_core.hpp>
+#include <chorus/session/verbs.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -61,8 +62,6 @@ private:
 };
 
 failure no_peer() { return failure(error::not_open, stage::none, "this handle names no rpc"); }
-
-template <class T> task<result<T>> failed(failure f) { co_return f; }
 
 failure unusable(const json::value &params) {
   const json::string_view kind = json::to_string(params.kind());
@@ -143,7 +142,7 @@ rpc::rpc(session s, rpc_methods methods, rpc_options options) {
 
 task<result<json::value>> rpc::request(const json::object &call, rpc_request_options options) {
   if (auto why = not_a_call(call))
-    return failed<json::value>(std::move(*why));
+    return detail::failed<json::value>(std::move(*why));
   const auto *params = call.if_contains("params");
   return request(call.at("method").as_string(), params ? *params : json::value(), options);
 }
@@ -151,9 +150,9 @@ task<result<json::value>> rpc::request(const json::object &call, rpc_request_opt
 task<result<json::value>> rpc::request(std::string_view method, const json::value &params,
                                        rpc_request_options options) {
   if (!core_)
-    return failed<json::value>(no_peer());
+    return detail::failed<json::value>(no_peer());
   if (!usable(params))
-    return failed<json::value>(unusable(params));
+    return detail::failed<json::value>(unusable(params));
   const auto id = core_->take_ids(1);
   return single(
       rpc_core::request(core_, message(detail::request_text(method, params, id)), id, 1, options));
@@ -163,16 +162,16 @@ task<result<std::vector<result<json::value>>>> rpc::request(rpc_batch batch,
                                                             rpc_request_options options) {
   using outcomes = detail::rpc_outcomes;
   if (!core_)
-    return failed<outcomes>(no_peer());
+    return detail::failed<outcomes>(no_peer());
   if (batch.empty())
-    return failed<outcomes>(failure(error::bad_option, stage::configure,
-                                    "an empty batch is no request; add one first"));
+    return detail::failed<outcomes>(failure(error::bad_option, stage::configure,
+                                            "an empty batch is no request; add one first"));
   const auto first = core_->take_ids(batch.requests());
   auto id = first;
   std::string text;
   for (const auto &e : batch.entries_) {
     if (!usable(e.params))
-      return failed<outcomes>(unusable(e.params));
+      return detail::failed<outcomes>(unusable(e.params));
     text += text.empty() ? '[' : ',';
     text += e.wants_answer ? detail::request_text(e.method, e.params, id++)
                            : detail::notification_text(e.method, e.params);
@@ -182,9 +181,9 @@ task<result<std::vector<result<json::value>>>> rpc::request(rpc_batch batch,
 
 task<result<>> rpc::notify(std::string_view method, const json::value &params) {
   if (!core_)
-    return failed<void>(no_peer());
+    return detail::failed<void>(no_peer());
   if (!usable(params))
-    return failed<void>(unusable(params));
+    return detail::failed<void>(unusable(params));
   return rpc_core::notify(core_, message(detail::notification_text(method, params)));
 }
 

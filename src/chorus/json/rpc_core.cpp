@@ -1,6 +1,7 @@
 #include <chorus/json/rpc_core.hpp>
 
 #include <chorus/async/remote.hpp>
+#include <chorus/base/text.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 
@@ -161,8 +162,7 @@ task<result<rpc_outcomes>> rpc_core::ask(std::shared_ptr<rpc_core> core, message
   if (call.missing != 0 && call.timed_out) {
     core->timeouts_ += call.missing;
     call.withdraw();
-    const failure late(error::timed_out, stage::open,
-                       "no answer came within " + std::to_string(timeout.count()) + " ms");
+    const failure late(error::timed_out, stage::open, "no answer came within " + in_ms(timeout));
     call.fail_missing(late);
   }
   if (call.missing != 0) {

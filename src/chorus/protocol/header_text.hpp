@@ -2,6 +2,8 @@
 // Internal: the little grammar that handshake headers are made of (RFC 9110 section 5.6, RFC 6455
 // section 9.1).
 
+#include <chorus/base/text.hpp>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,9 +11,10 @@
 
 namespace chorus::protocol::detail {
 
-bool equal_ignoring_case(std::string_view a, std::string_view b) noexcept;
+using chorus::detail::equal_ignoring_case;
+using chorus::detail::trimmed;
+
 bool is_token_char(char c) noexcept;
-std::string_view trimmed(std::string_view text) noexcept; // of blanks and tabs
 
 // The elements of a comma-separated list, trimmed, empty ones left out. For lists of tokens only:
 // quotes have no meaning here.

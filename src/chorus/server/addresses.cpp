@@ -1,5 +1,6 @@
 #include <chorus/server/addresses.hpp>
 
+#include <chorus/base/text.hpp>
 #include <chorus/protocol/header_text.hpp>
 
 #include <algorithm>
@@ -9,16 +10,7 @@
 
 namespace chorus::detail {
 
-namespace {
-
-std::string_view trimmed(std::string_view text) noexcept {
-  const auto begin = text.find_first_not_of(" \t");
-  if (begin == text.npos)
-    return {};
-  return text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
-}
-
-} // namespace
+namespace {} // namespace
 
 ip_address ip_address::v4(std::span<const unsigned char, 4> bytes) noexcept {
   ip_address out;

@@ -47,14 +47,14 @@ json::string text_of(std::string_view bytes) {
   return text;
 }
 
-response refusal(unsigned status, std::string_view sentence) {
+response json_error(unsigned status, std::string_view sentence) {
   json::object told;
   told["error"] = sentence;
   return json_response(told, status);
 }
 
-response unknown_room() { return refusal(404, "There is no such room."); }
-response going_down() { return refusal(503, "The server is going down."); }
+response unknown_room() { return json_error(404, "There is no such room."); }
+response going_down() { return json_error(503, "The server is going down."); }
 
 double seconds(std::chrono::nanoseconds d) { return std::chrono::duration<double>(d).count(); }
 
@@ -151,8 +151,9 @@ task<response> publish_body(shared_setup setup, request r) {
   const bool binary =
       protocol::detail::equal_ignoring_case(r.header("Content-Type"), "application/octet-stream");
   if (!binary && !is_text(r.body()))
-    co_return refusal(400, "The body is not UTF-8; say Content-Type: application/octet-stream to "
-                           "send it as a binary message.");
+    co_return json_error(400,
+                         "The body is not UTF-8; say Content-Type: application/octet-stream to "
+                         "send it as a binary message.");
   json::object answer;
   answer["room"] = text_of(where.name());
   answer["count"] = where.size();
@@ -190,8 +191,9 @@ task<response> close_connection(shared_setup setup, request r) {
   if (r.has_query("code")) {
     const auto asked = r.query_uint("code");
     if (!asked || *asked > 0xffff || !protocol::valid_on_wire(static_cast<std::uint16_t>(*asked)))
-      co_return refusal(400, "The code is none that a close frame may carry: 1000 to 1003, 1007 to "
-                             "1014 and 3000 to 4999 (RFC 6455 section 7.4.2).");
+      co_return json_error(400,
+                           "The code is none that a close frame may carry: 1000 to 1003, 1007 to "
+                           "1014 and 3000 to 4999 (RFC 6455 section 7.4.2).");
     code = *asked;
   }
   const auto id = r.param_uint("id");
@@ -204,7 +206,7 @@ task<response> close_connection(shared_setup setup, request r) {
     answer["code"] = code;
     co_return json_response(answer, 202);
   }
-  co_return refusal(404, "There is no such connection.");
+  co_return json_error(404, "There is no such connection.");
 }
 
 bool authorized(const admin_setup &setup, const http_head &head) {
@@ -220,7 +222,7 @@ bool authorized(const admin_setup &setup, const http_head &head) {
 std::optional<response> turn_away(const admin_setup &setup, const http_head &head) {
   if (authorized(setup, head))
     return std::nullopt;
-  auto told = refusal(401, "This needs the header Authorization: Bearer with the admin token.");
+  auto told = json_error(401, "This needs the header Authorization: Bearer with the admin token.");
   told.set("WWW-Authenticate", "Bearer realm=\"chorus\"");
   return told;
 }

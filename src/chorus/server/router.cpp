@@ -1,5 +1,7 @@
 #include <chorus/server/router.hpp>
 
+#include <chorus/base/text.hpp>
+
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -18,16 +20,6 @@ struct router::node {
 };
 
 namespace {
-
-int hex_value(char c) noexcept {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  if (c >= 'a' && c <= 'f')
-    return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F')
-    return c - 'A' + 10;
-  return -1;
-}
 
 template <class T> std::optional<T> whole_number(std::string_view text) noexcept {
   T value{};
@@ -311,8 +303,8 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '%') {
-      const int high = i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
-      const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
+      const int high = i + 2 < text.size() ? hex_digit(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? hex_digit(text[i + 2]) : -1;
       if (high < 0 || low < 0)
         return std::nullopt;
       out.push_back(static_cast<char>(high * 16 + low));

@@ -1,5 +1,6 @@
 #include <chorus/transport/connect_any.hpp>
 
+#include <chorus/base/text.hpp>
 #include <chorus/transport/waiter.hpp>
 
 #include <algorithm>
@@ -14,8 +15,6 @@ namespace chorus::transport {
 namespace {
 
 using std::chrono::milliseconds;
-
-std::string in_ms(milliseconds d) { return std::to_string(d.count()) + " ms"; }
 
 // On loopback a port nobody listens on can be the one the kernel chose for this side: then the socket
 // connects to itself, and keeps the real server from binding its port.
@@ -238,7 +237,7 @@ failure nobody(const race &r, milliseconds limit) {
   detail.where = stage::connect;
   detail.address = silent ? all.back().to.text() : said_no->to.text();
   if (silent) {
-    detail.sentence = "no answer from " + detail.address + " within " + in_ms(limit);
+    detail.sentence = "no answer from " + detail.address + " within " + detail::in_ms(limit);
     detail.hint = "is the host up, does a firewall drop the packets?";
   } else {
     auto told = tell(said_no->why, detail.address);

@@ -1,5 +1,6 @@
 #include <chorus/transport/dial.hpp>
 
+#include <chorus/base/text.hpp>
 #include <chorus/transport/socket_stream.hpp>
 #include <chorus/transport/tls.hpp>
 #include <chorus/transport/waiter.hpp>
@@ -31,8 +32,6 @@ failure not_a_path(const std::string &path) {
   detail.sentence = "the path of a socket file has 1 to 107 bytes";
   return failure(make_error_code(error::bad_url), std::move(detail));
 }
-
-std::string in_ms(milliseconds d) { return std::to_string(d.count()) + " ms"; }
 
 // A look-up in progress. The system's resolver can't be interrupted, so it may outlast the coroutine
 // that asked.
@@ -85,7 +84,7 @@ task<result<std::vector<endpoint>>> resolve(detail::shard &home, const dial_targ
   const bool in_time = co_await waiting.wait(home.now() + limit);
   if (!in_time)
     co_return unresolved(error::resolve_timeout,
-                         "looking up " + target.host + " took longer than " + in_ms(limit),
+                         "looking up " + target.host + " took longer than " + detail::in_ms(limit),
                          "is the DNS server reachable?");
   if (state->error == asio::error::service_not_found)
     co_return unresolved(error::resolve_failed, "the port \"" + target.port +

@@ -1,5 +1,6 @@
 #include <chorus/transport/proxy.hpp>
 
+#include <chorus/base/text.hpp>
 #include <chorus/transport/address.hpp>
 
 #include <boost/asio/ip/address.hpp>
@@ -19,22 +20,16 @@ failure bad(std::string_view what, const std::string &why) {
   return failure(error::bad_option, stage::configure, std::string(what) + ": " + why);
 }
 
-int hex(char c) noexcept {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  const char low = static_cast<char>(c | 0x20);
-  return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
-}
-
 // Percent-decoded; nothing when that can't be done, or gives a control character.
 std::optional<std::string> decoded(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
     if (c == '%') {
-      if (i + 2 >= text.size() || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0)
+      if (i + 2 >= text.size() || detail::hex_digit(text[i + 1]) < 0 ||
+          detail::hex_digit(text[i + 2]) < 0)
         return {};
-      c = static_cast<char>(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+      c = static_cast<char>(detail::hex_digit(text[i + 1]) * 16 + detail::hex_digit(text[i + 2]));
       i += 2;
     }
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
@@ -42,19 +37,6 @@ std::optional<std::string> decoded(std::string_view text) {
     out += c;
   }
   return out;
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return out;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto from = text.find_first_not_of(" \t");
-  return from == text.npos ? std::string_view()
-                           : text.substr(from, text.find_last_not_of(" \t") - from + 1);
 }
 
 std::optional<ip::address> address_in(std::string_view host) {
@@ -66,7 +48,7 @@ std::optional<ip::address> address_in(std::string_view host) {
 bool is_this_machine(std::string_view host) {
   if (const auto a = address_in(host))
     return a->is_loopback();
-  const auto name = lower(host);
+  const auto name = detail::lower(host);
   return name == "localhost" || name.ends_with(".localhost");
 }
 
@@ -100,8 +82,8 @@ bool is_named(std::string_view entry, std::string_view host, std::uint16_t port)
     return address_in(entry) == address;
   if (entry.starts_with('.'))
     entry.remove_prefix(1);
-  const auto name = lower(host);
-  const auto suffix = lower(entry);
+  const auto name = detail::lower(host);
+  const auto suffix = detail::lower(entry);
   return !suffix.empty() && (name == suffix || name.ends_with("." + suffix));
 }
 
@@ -113,7 +95,7 @@ result<proxy_server> parse_proxy(std::string_view text, std::string_view what) {
   proxy_server out;
   out.port = "80";
   if (const auto mark = text.find("://"); mark != text.npos) {
-    const auto scheme = lower(text.substr(0, mark));
+    const auto scheme = detail::lower(text.substr(0, mark));
     if (scheme == "socks5" || scheme == "socks5h") {
       out.kind = proxy_kind::socks5;
       out.port = "1080";
@@ -163,7 +145,7 @@ result<proxy_server> parse_proxy(std::string_view text, std::string_view what) {
 bool is_listed(std::string_view list, std::string_view host, std::uint16_t port) {
   while (!list.empty()) {
     const auto comma = std::min(list.find_first_of(", "), list.size());
-    const auto entry = trimmed(list.substr(0, comma));
+    const auto entry = detail::trimmed(list.substr(0, comma));
     if (!entry.empty() && is_named(entry, host, port))
       return true;
     list.remove_prefix(std::min(comma + 1, list.size()));
@@ -175,7 +157,7 @@ result<std::optional<proxy_server>> proxy_for(const environment &variables, bool
                                               std::string_view host, std::uint16_t port) {
   const auto value = [&](const char *name) {
     const char *text = variables(name);
-    return trimmed(text ? std::string_view(text) : std::string_view());
+    return detail::trimmed(text ? std::string_view(text) : std::string_view());
   };
   const auto either = [&](const char *low, const char *high) {
     const auto first = value(low);

@@ -1,6 +1,7 @@
 #include <chorus/transport/proxy.hpp>
 
 #include <chorus/base/base64.hpp>
+#include <chorus/base/text.hpp>
 #include <chorus/transport/waiting.hpp>
 
 #include <boost/asio/ip/address.hpp>
@@ -86,10 +87,12 @@ task<result<std::string>> read_head(stream &s, detail::time_point deadline) {
   co_return head;
 }
 
-std::string_view trimmed(std::string_view text) {
-  const auto from = text.find_first_not_of(" \t\r");
-  return from == text.npos ? std::string_view()
-                           : text.substr(from, text.find_last_not_of(" \t\r") - from + 1);
+// A line of the head without what ends it.
+std::string_view line_at(std::string_view head) {
+  auto line = head.substr(0, head.find('\n'));
+  if (line.ends_with('\r'))
+    line.remove_suffix(1);
+  return detail::trimmed(line);
 }
 
 std::string http_hint(unsigned status) {
@@ -130,7 +133,7 @@ task<result<>> by_http(stream &s, const proxy_server &by, const std::string &hos
     co_return head.error();
 
   std::string_view rest = *head;
-  const auto line = trimmed(rest.substr(0, rest.find('\n')));
+  const auto line = line_at(rest);
   rest.remove_prefix(rest.find('\n') + 1);
   unsigned status = 0;
   const auto blank = line.find(' ');
@@ -150,17 +153,17 @@ task<result<>> by_http(stream &s, const proxy_server &by, const std::string &hos
   std::size_t length = line.starts_with("HTTP/1.0") ? max_body : 0;
   while (!rest.empty()) {
     const auto end = std::min(rest.find('\n'), rest.size() - 1);
-    const auto field = trimmed(rest.substr(0, end));
+    const auto field = line_at(rest);
     rest.remove_prefix(end + 1);
     const auto colon = field.find(':');
     if (colon == field.npos || colon == 0)
       continue;
     const std::string name(field.substr(0, colon));
-    const auto value = trimmed(field.substr(colon + 1));
+    const auto value = detail::trimmed(field.substr(colon + 1));
     detail.headers.emplace_back(name, value);
-    if (name == "Content-Length" || name == "content-length")
+    if (detail::equal_ignoring_case(name, "Content-Length"))
       std::from_chars(value.data(), value.data() + value.size(), length);
-    else if ((name == "Connection" || name == "connection") && value == "close" && length == 0)
+    else if (detail::equal_ignoring_case(name, "Connection") && value == "close" && length == 0)
       length = max_body;
   }
   // Only as much of the body as it says there is: one without an end is not waited for.
