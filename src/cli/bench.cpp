@@ -166,6 +166,7 @@ CLI::App *add_bench(CLI::App &app, bench_settings &s) {
   key->needs(cert);
   add_header_option(*sub, s.header_lines, s.headers);
   add_reach_options(*sub, s.reach, s.headers, s.tls);
+  add_protocol_options(*sub, s.reach);
   add_switch(*sub, "--compression", s.compression, "permessage-deflate");
   sub->add_flag("--json", s.json, "One JSON object on standard output instead of a table");
   return sub;

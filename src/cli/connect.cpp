@@ -55,7 +55,8 @@ task<status> talk_once(const connect_settings &s, std::shared_ptr<conversation> 
   options.tls_timeout = shorter(options.tls_timeout, s);
   options.upgrade_timeout = shorter(options.upgrade_timeout, s);
 
-  options.observer = &talk->observer();
+  const auto observer = talk->observer();
+  options.observer = observer.get();
   auto first = co_await (chorus::connect(s.url, options) || talk->interruption(s.timeout));
   if (first.index() == 1)
     co_return talk->stopped() ? status::ok : too_late(s);
@@ -65,13 +66,15 @@ task<status> talk_once(const connect_settings &s, std::shared_ptr<conversation> 
   co_return co_await talk->run(std::make_unique<session_link>(std::move(*session)));
 }
 
-chorus::client_options client_settings(const connect_settings &s) {
+chorus::client_options client_settings(const connect_settings &s,
+                                       std::shared_ptr<chorus::connect_observer> observer) {
   chorus::client_options options;
   options.urls = {s.url};
   options.headers = s.headers;
   options.subprotocols = s.subprotocols;
   options.session = s.session;
   options.tls = s.tls;
+  options.observer = std::move(observer);
   apply(s.reach, options);
   options.outbox_bytes = s.session.queue_bytes;
   options.on_connect = [](chorus::session &now) {
@@ -90,7 +93,7 @@ task<status> talk_on(chorus::runtime &rt, const connect_settings &s,
                      std::shared_ptr<conversation> talk) {
   std::unique_ptr<client_link> link;
   try {
-    link = std::make_unique<client_link>(rt, client_settings(s));
+    link = std::make_unique<client_link>(rt, client_settings(s, talk->observer()));
   } catch (const std::invalid_argument &e) {
     complain("connect", e.what());
     co_return status::usage;
@@ -143,6 +146,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   cert->needs(key);
   key->needs(cert);
   add_reach_options(*sub, s.reach, s.headers, s.tls);
+  add_protocol_options(*sub, s.reach);
   sub->add_flag("--reconnect", s.reconnect, "Come back after a lost connection");
   sub->add_flag("--echo", s.echo, "Send every message back; input and output are not used");
   sub->add_flag("--binary", s.binary, "Send lines as binary; print binary as it is, not in hex");

@@ -28,8 +28,8 @@ public:
   // Completes at a signal or when `limit` has passed (0: never): bounds the connecting.
   chorus::task<> interruption(std::chrono::milliseconds limit);
 
-  // To be told of the connecting, for /headers. As long as this object lives.
-  chorus::connect_observer &observer() noexcept { return answer_; }
+  // To be told of the connecting, for /headers; on this one's thread.
+  std::shared_ptr<chorus::connect_observer> observer() const noexcept { return answer_; }
 
   // Talks over `with` till it has ended and everything is written.
   chorus::task<status> run(std::unique_ptr<link> with);
@@ -70,7 +70,7 @@ private:
   std::vector<recorded> replay_;
   std::unique_ptr<recorder> recorder_; // null: nothing is recorded
   std::unique_ptr<terminal> terminal_; // null: lines, for pipes
-  answer_kept answer_;
+  const std::shared_ptr<answer_kept> answer_ = std::make_shared<answer_kept>();
   std::unique_ptr<link> link_;
   std::chrono::steady_clock::time_point last_message_{};
   std::uint64_t taken_ = 0;

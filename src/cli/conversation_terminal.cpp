@@ -134,11 +134,8 @@ task<bool> conversation::obey(std::string line) {
     close(static_cast<chorus::close_code>(command.code), command.text);
     co_return false;
   case what::headers:
-    terminal_->note(answer_.text.empty()
-                        ? (settings_.reconnect
-                               ? "with --reconnect the server's answers are not kept"
-                               : "there was no upgrade: framed connections have none")
-                        : answer_.text);
+    terminal_->note(answer_->text.empty() ? "there was no upgrade: framed connections have none"
+                                          : answer_->text);
     break;
   case what::stats:
     terminal_->note(statistics());

@@ -321,9 +321,7 @@ task<status> examination::run() {
   options.connect_timeout = settings_.timeout;
   options.tls_timeout = settings_.timeout;
   options.upgrade_timeout = settings_.timeout;
-  if (settings_.proxy != "none")
-    options.proxy = settings_.proxy;
-  options.proxy_from_environment = settings_.proxy.empty();
+  apply(settings_.reach, options);
   options.observer = this;
   report_.begin();
   mark_ = steady::now();

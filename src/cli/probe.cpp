@@ -38,11 +38,7 @@ CLI::App *add_probe(CLI::App &app, probe_settings &s) {
       ->allow_extra_args(false)
       ->type_name("NAME");
   add_switch(*sub, "--compression", s.compression, "Offer permessage-deflate");
-  sub->add_option(
-         "--proxy", s.proxy,
-         "By this proxy, http://HOST:PORT or socks5://HOST:PORT, or 'none'; by default as the "
-         "environment says")
-      ->type_name("URL");
+  add_reach_options(*sub, s.reach, s.headers, s.tls);
   add_number(*sub, "--pings", s.pings, 1U, 1000U, "Round trips to measure");
   add_duration(*sub, "--timeout", s.timeout, "Bound of each stage");
   sub->add_flag("--json", s.json, "One JSON object on standard output instead of the report");

@@ -2,13 +2,13 @@
 // `chorus probe`: one connection to a URL, stage by stage, as a doctor's report.
 
 #include "exit_status.hpp"
+#include "reach_options.hpp"
 #include "screen_text.hpp"
 
 #include <CLI/CLI.hpp>
 
 #include <chrono>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace cli {
@@ -16,12 +16,12 @@ namespace cli {
 struct probe_settings {
   std::string url;
   std::vector<std::string> header_lines;
-  std::vector<std::pair<std::string, std::string>> headers; // the same, taken apart
+  header_list headers; // the same, taken apart
   std::vector<std::string> subprotocols;
   chorus::tls_options tls;
   bool insecure = false;
   bool compression = false;
-  std::string proxy;
+  reach_settings reach;
   unsigned pings = 5;
   std::chrono::milliseconds timeout{10'000}; // of each stage
   bool json = false;

@@ -187,6 +187,8 @@ std::string probe_advice(const chorus::failure &why, const std::string &url,
            (names.empty() ? std::string() : " (" + names + ")") +
            ", or have one issued for this name; --insecure accepts it, for tests only";
   }
+  case remedy::give_certificate:
+    return "give a certificate of this side with --tls-cert and --tls-key";
   case remedy::renew_certificate:
     return "renew the server's certificate, or set this machine's clock right";
   case remedy::give_credentials:

@@ -35,7 +35,9 @@ CLI::Option *add_texts(CLI::App &app, const std::string &name, const std::string
       ->type_name(type);
 }
 
-void add_protocols(CLI::App &app, reach_settings &s) {
+} // namespace
+
+void add_protocol_options(CLI::App &app, reach_settings &s) {
   using chorus::url_scheme;
   auto *protocols = add_texts(
       app, "--protocol", "ws|wss|tcp|tls",
@@ -57,8 +59,6 @@ void add_protocols(CLI::App &app, reach_settings &s) {
   app.add_flag("--race", s.race, "Try them side by side")->needs(protocols);
 }
 
-} // namespace
-
 void add_reach_options(CLI::App &app, reach_settings &s, header_list &headers,
                        chorus::tls_options &tls) {
   add_texts(
@@ -77,7 +77,6 @@ void add_reach_options(CLI::App &app, reach_settings &s, header_list &headers,
                  "without. Otherwise as http_proxy, https_proxy, all_proxy and no_proxy say")
       ->type_name("URL|none");
   add_number(app, "--redirects", s.redirects, 0U, 100U, "Redirects of the upgrade to follow");
-  add_protocols(app, s);
   app.add_option("--server-name", tls.server_name,
                  "Name to verify the certificate for, instead of the URL's host")
       ->type_name("NAME");

@@ -21,10 +21,11 @@ struct reach_settings {
   bool race = false;
 };
 
-// --cookie, which adds to `headers`, --user-agent, --proxy, --redirects, --protocol and --race; of TLS
-// --server-name and --pin.
+// --cookie, which adds to `headers`, --user-agent, --proxy and --redirects; of TLS --server-name and --pin.
 void add_reach_options(CLI::App &app, reach_settings &settings, header_list &headers,
                        chorus::tls_options &tls);
+// --protocol and --race, for commands that take URLs without a scheme.
+void add_protocol_options(CLI::App &app, reach_settings &settings);
 
 // To connect_options or client_options, which may point into the settings.
 template <class Options> void apply(const reach_settings &s, Options &to) {

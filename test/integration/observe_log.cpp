@@ -211,6 +211,7 @@ BOOST_AUTO_TEST_CASE(a_client_tells_of_its_attempts) {
   BOOST_TEST(!l.loop.wait(refused.connected()));
   BOOST_TEST(has(sink->find("client attempt_failed"), " stage=upgrade "));
   BOOST_TEST(has(sink->find("client gave_up"), " status=403"));
+  BOOST_TEST(has(sink->find("client gave_up"), " remedy=check_permission "));
 }
 
 BOOST_AUTO_TEST_CASE(secrets_and_payloads_stay_out) {

@@ -188,7 +188,11 @@ async def client_certificate(setting, name):
         await refuses(setting, url, "tls_failed", (missing,), alert=missing,
                       remedy="give_certificate" if name == "asking" else "none", **ca)
         await refuses(setting, url, "tls_failed", ("unknown CA",), alert="unknown CA",
-                      **with_certificate("stranger"))
+                      remedy="replace_certificate", **with_certificate("stranger"))
+        async with PeerClient(setting.client, "stay", url, *with_certificate("stranger")["told"],
+                              "initial", 1, "cap", 50) as stays:
+            seen = await stays.until("attempt")
+            equal(seen["fatal"], True, "a client that comes back, which ends")
 
 
 @tests.test("stunnel/client-certificate-framed")

@@ -60,73 +60,16 @@ remedy of_refused_connection(const failure_detail &detail) noexcept {
   return remedy::start_server;
 }
 
-remedy remedy_of(const failure &why) noexcept {
-  const auto &detail = why.detail();
-  if (why.code().category() != error_category())
-    return remedy::none;
-  switch (static_cast<error>(why.code().value())) {
-  case error::bad_url:
-  case error::bad_option:
-  case error::no_runtime:
-  case error::tls_bad_configuration:
-    return remedy::correct_url;
-  case error::resolve_failed:
-  case error::resolve_timeout:
-    return remedy::check_name;
-  case error::connect_failed:
-    return of_refused_connection(detail);
-  case error::connect_timeout:
-    return remedy::check_network;
-  case error::tls_not_tls:
-    return remedy::use_plain_scheme;
-  case error::tls_expired:
-    return remedy::renew_certificate;
-  case error::tls_wrong_host:
-    return remedy::use_certificate_name;
-  case error::tls_unknown_issuer:
-    return remedy::trust_authority;
-  case error::tls_bad_certificate:
-  case error::tls_wrong_key:
-    return remedy::check_certificate;
-  case error::tls_failed:
-    return detail.tls_alert == "certificate required" ? remedy::give_certificate : remedy::none;
-  case error::tls_timeout:
-  case error::upgrade_invalid:
-  case error::upgrade_timeout:
-  case error::no_protocol:
-    return remedy::use_other_scheme;
-  case error::upgrade_refused:
-    return of_status(detail.status);
-  case error::proxy_refused:
-    // SOCKS5 has no status; a proxy that refuses without one is not asked for credentials.
-    return detail.status == 401 || detail.status == 407 ? remedy::proxy_credentials
-                                                        : remedy::check_proxy;
-  case error::proxy_invalid:
-  case error::proxy_timeout:
-    return remedy::check_proxy;
-  case error::auth_refused:
-    return remedy::give_credentials;
-  case error::auth_failed:
-  case error::auth_timeout:
-    return remedy::try_later;
-  case error::lost:
-    if (detail.tls_alert == "certificate required")
-      return remedy::give_certificate;
-    // Nothing tells a port of another protocol from a server that died: where it happens, the first is
-    // usual.
-    return detail.where == stage::upgrade || detail.where == stage::tls ? remedy::use_other_scheme
-           : detail.where == stage::proxy                               ? remedy::check_proxy
-                                                                        : remedy::none;
-  case error::message_too_big:
-  case error::protocol:
-    return remedy::none;
-  case error::closed:
-    return detail.by_peer && (detail.close_code == 1012 || detail.close_code == 1013)
-               ? remedy::try_later
-               : remedy::none;
-  default:
-    return remedy::none;
-  }
+// RFC 8446 section 6.2.
+remedy of_alert(std::string_view alert) noexcept {
+  if (alert == "certificate required")
+    return remedy::give_certificate;
+  for (const std::string_view refused :
+       {"bad certificate", "unsupported certificate", "certificate revoked", "certificate expired",
+        "certificate unknown", "unknown CA", "access denied"})
+    if (alert == refused)
+      return remedy::replace_certificate;
+  return remedy::none;
 }
 
 // Where the failure itself has no hint.
@@ -179,6 +122,75 @@ std::string said_by_peer(const failure_detail &detail) {
 
 } // namespace
 
+remedy remedy_of(const failure &why) noexcept {
+  const auto &detail = why.detail();
+  if (why.code().category() != error_category())
+    return remedy::none;
+  switch (static_cast<error>(why.code().value())) {
+  case error::bad_url:
+  case error::bad_option:
+  case error::no_runtime:
+  case error::tls_bad_configuration:
+    return remedy::correct_url;
+  case error::resolve_failed:
+  case error::resolve_timeout:
+    return remedy::check_name;
+  case error::connect_failed:
+    return of_refused_connection(detail);
+  case error::connect_timeout:
+    return remedy::check_network;
+  case error::tls_not_tls:
+    return remedy::use_plain_scheme;
+  case error::tls_expired:
+    return remedy::renew_certificate;
+  case error::tls_wrong_host:
+    return remedy::use_certificate_name;
+  case error::tls_unknown_issuer:
+    return remedy::trust_authority;
+  case error::tls_bad_certificate:
+  case error::tls_wrong_key:
+    return remedy::check_certificate;
+  case error::tls_failed:
+    return of_alert(detail.tls_alert);
+  case error::tls_timeout:
+  case error::upgrade_invalid:
+  case error::upgrade_timeout:
+  case error::no_protocol:
+    return remedy::use_other_scheme;
+  case error::upgrade_refused:
+    return of_status(detail.status);
+  case error::proxy_refused:
+    // SOCKS5 has no status; a proxy that refuses without one is not asked for credentials.
+    return detail.status == 401 || detail.status == 407 ? remedy::proxy_credentials
+                                                        : remedy::check_proxy;
+  case error::proxy_invalid:
+  case error::proxy_timeout:
+    return remedy::check_proxy;
+  case error::auth_refused:
+    return remedy::give_credentials;
+  case error::auth_failed:
+  case error::auth_timeout:
+    return remedy::try_later;
+  case error::lost:
+    if (const auto told = of_alert(detail.tls_alert); told != remedy::none)
+      return told;
+    // Nothing tells a port of another protocol from a server that died: where it happens, the first is
+    // usual.
+    return detail.where == stage::upgrade || detail.where == stage::tls ? remedy::use_other_scheme
+           : detail.where == stage::proxy                               ? remedy::check_proxy
+                                                                        : remedy::none;
+  case error::message_too_big:
+  case error::protocol:
+    return remedy::none;
+  case error::closed:
+    return detail.by_peer && (detail.close_code == 1012 || detail.close_code == 1013)
+               ? remedy::try_later
+               : remedy::none;
+  default:
+    return remedy::none;
+  }
+}
+
 std::string_view to_string(remedy r) noexcept {
   switch (r) {
   case remedy::none:
@@ -205,6 +217,8 @@ std::string_view to_string(remedy r) noexcept {
     return "check_certificate";
   case remedy::give_certificate:
     return "give_certificate";
+  case remedy::replace_certificate:
+    return "replace_certificate";
   case remedy::give_credentials:
     return "give_credentials";
   case remedy::check_permission:

@@ -24,6 +24,7 @@ enum class remedy : std::uint8_t {
   renew_certificate,    // or set the clock right
   check_certificate,    // any other complaint about a certificate or a pinned key
   give_certificate,     // of this side: the peer wants one
+  replace_certificate,  // of this side: the peer does not take it
   give_credentials,     // 401
   check_permission,     // 403, or this side may not connect there
   check_path,           // 404 and its like, or plain HTTP at this path
@@ -47,6 +48,7 @@ struct explanation {
 };
 
 explanation explain(const failure &why);
+remedy remedy_of(const failure &why) noexcept; // that alone
 
 // All of it on one line: "what; hint [address]; the peer says: …", saying nothing twice.
 std::string to_text(const explanation &e);

@@ -1,6 +1,7 @@
 #include <chorus/client/client.hpp>
 
 #include <chorus/async/runtime_core.hpp>
+#include <chorus/base/explain.hpp>
 #include <chorus/client/client_core.hpp>
 
 #include <stdexcept>
@@ -42,6 +43,9 @@ bool is_fatal(const failure &why) noexcept {
   }
   if (why == error::proxy_refused)
     return detail.status == 401 || detail.status == 403 || detail.status == 407;
+  const auto help = remedy_of(why);
+  if (help == remedy::give_certificate || help == remedy::replace_certificate)
+    return true;
   if (detail.by_peer)
     switch (static_cast<close_code>(detail.close_code)) {
     case close_code::protocol_error:

@@ -179,6 +179,8 @@ struct client_options {
   std::chrono::milliseconds check_timeout{5'000};
   std::vector<url_scheme> protocols{}; // of URLs without a scheme; see connect_options
   bool race_protocols = false;         // not with `resume`, which tries them in order
+  // Told of each stage of every attempt, on the client's shard; null: nobody. See connect_options.
+  std::shared_ptr<connect_observer> observer{};
 };
 
 // Of one message.
@@ -192,7 +194,8 @@ struct client_send_options {
 static_assert(std::is_trivially_destructible_v<client_send_options>);
 
 // Trying again the same way can't succeed, so a client stops: an unusable URL or option; a
-// certificate that can't be trusted, or a peer that speaks no TLS; an answer that is no WebSocket
+// certificate that can't be trusted, a peer that does not take this side's or wants one, or that
+// speaks no TLS; an answer that is no WebSocket
 // handshake; a refused upgrade with a status of 2xx, 3xx or 4xx but 404, 408, 421, 423, 425 and 429;
 // a proxy that answers 401, 403 or 407, or is none;
 // a close by the peer with 1002, 1003, 1007, 1008, 1009 or 1010. Everything else passes: addresses

@@ -47,6 +47,7 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
     connect_options one;
     one.protocols = options.protocols;
     one.race_protocols = options.race_protocols;
+    one.observer = options.observer.get();
     const bool chosen_later =
         !url::names_scheme(text) &&
         std::any_of(options.protocols.begin(), options.protocols.end(),

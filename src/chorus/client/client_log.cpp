@@ -1,7 +1,10 @@
-// Where a client counts its attempts and connections, and tells the log of them: where it connects to, without path and query, and how that went, by
-// code and stage. Sentences of failures are left out: they may repeat what a peer said.
+// Where a client counts its attempts and connections, and tells the log of them: where it connects to,
+// without path and query, and how that went, by code, stage and remedy. Sentences of failures are left
+// out: they may repeat what a peer said.
 
 #include <chorus/client/client_core.hpp>
+
+#include <chorus/base/explain.hpp>
 #include <chorus/session/setup.hpp>
 
 #include <utility>
@@ -67,6 +70,7 @@ void client_core::log_failed(std::uint64_t id, const failure &why) const noexcep
   write_log(*log, log_level::info, log_room::client, id, "attempt_failed",
             {{"stage", to_string(detail.where)},
              {"why", what},
+             {"remedy", to_string(remedy_of(why))},
              {"remote", detail.address},
              {"status", detail.status}});
 }
@@ -92,9 +96,11 @@ void client_core::log_gave_up(const failure &why) const noexcept {
   if (!log)
     return;
   const std::string what = why.code().message();
-  write_log(
-      *log, log_level::error, log_room::client, 0, "gave_up",
-      {{"stage", to_string(why.detail().where)}, {"why", what}, {"status", why.detail().status}});
+  write_log(*log, log_level::error, log_room::client, 0, "gave_up",
+            {{"stage", to_string(why.detail().where)},
+             {"why", what},
+             {"remedy", to_string(remedy_of(why))},
+             {"status", why.detail().status}});
 }
 
 void client_core::log_handler_failed(const char *name) const noexcept {

@@ -277,6 +277,13 @@ class Interactive(Contract):
             t.type("x\r")
             t.wait_line(TIME + " < x")
 
+    def test_headers_of_a_client_that_comes_back(self):
+        """The server's answer is kept with --reconnect, too."""
+        with Peer(Client()) as peer, Terminal(peer.url, "--reconnect", state=self.state) as t:
+            t.connected().type("/headers\r")
+            t.wait_line(TIME + r" \* status 101")
+            t.wait_line(r" +Upgrade: websocket")
+
     def test_commands(self):
         client = Client()
         with Peer(client) as peer, Terminal(peer.url, state=self.state) as t:

@@ -258,6 +258,16 @@ class Probing(Contract):
                     self.assertEqual((by_name["proxy"], by_name["upgrade"]), ("failed", "not_reached"))
                     self.assertIn("--proxy", found["failure"]["what_to_do"])
 
+    def test_asks_as_connect_does(self):
+        with Peer(lambda sock: (sock.sendall(close_frame(1000)), drain(sock))) as peer:
+            self.probe(peer.url, "--user-agent", "tester/1", "--cookie", "a=1", "--cookie", "b=2")
+            request = peer.request.decode()
+        self.assertIn("\r\nUser-Agent: tester/1\r\n", request)
+        self.assertIn("\r\nCookie: a=1; b=2\r\n", request)
+        ended, found = self.report("ws://localhost:1/", "--server-name", "", "--redirects", "0")
+        self.assert_stages(found, resolve="ok", tcp="failed", upgrade="not_reached",
+                           round_trip="not_reached", close="not_reached")
+
     def test_usage(self):
         for arguments in (["http://127.0.0.1/"], ["ws://h:99999/"], ["ws://127.0.0.1/", "--timeout", "0"],
                           ["ws://127.0.0.1/", "--pings", "0"], ["tcp://127.0.0.1:1", "--subprotocol", "a"],

@@ -105,6 +105,10 @@ BOOST_AUTO_TEST_CASE(says_where_and_what_the_peer_said) {
   alert.tls_alert = "certificate required";
   BOOST_CHECK(explain(with(error::tls_failed, alert)).remedy == remedy::give_certificate);
   BOOST_CHECK(explain(with(error::lost, alert)).remedy == remedy::give_certificate);
+  BOOST_CHECK(remedy_of(with(error::lost, alert)) == remedy::give_certificate);
+  alert.tls_alert = "unknown CA";
+  BOOST_CHECK(explain(with(error::tls_failed, alert)).remedy == remedy::replace_certificate);
+  BOOST_TEST(to_string(remedy::replace_certificate) == "replace_certificate");
 
   failure_detail close;
   close.by_peer = true;
