@@ -245,6 +245,14 @@ task<outcome> reconnect(call_ptr c) {
   co_return outcome::failed(why, std::move(result), note);
 }
 
+// To the kernel, so that a step that went well was sent whatever the next one does.
+task<chorus::result<>> deliver(chorus::session to, chorus::message m) {
+  auto sent = co_await to.send(std::move(m));
+  if (sent)
+    sent = co_await to.flush();
+  co_return sent;
+}
+
 task<outcome> send(call_ptr c) {
   outcome missing;
   const auto g = gate_of(*c, missing);
@@ -266,16 +274,12 @@ task<outcome> send(call_ptr c) {
   result["type"] = kind == chorus::message_kind::text ? "text" : "binary";
   result["bytes"] = payload.size();
   chorus::message m(kind, payload.data(), payload.size());
-  const auto sent = co_await within(g->session.send(std::move(m)), bound);
+  auto work = deliver(g->session, std::move(m));
+  const auto sent = co_await within(std::move(work), bound);
   if (sent && !*sent)
     co_return outcome::failed(sent->error(), std::move(result), note);
-  if (sent) {
-    const auto flushed = co_await within(g->session.flush(), bound);
-    if (flushed && !*flushed)
-      co_return outcome::failed(flushed->error(), std::move(result), note);
-    if (flushed)
-      co_return outcome(std::move(result), note);
-  }
+  if (sent)
+    co_return outcome(std::move(result), note);
   co_return outcome::failed(status::timeout, too_late("the peer did not take the message", bound),
                             std::move(result), note);
 }
