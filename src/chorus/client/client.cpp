@@ -61,7 +61,7 @@ bool is_fatal(const failure &why) noexcept {
   return why == condition::fatal;
 }
 
-client::client(runtime &rt, client_options options) {
+std::shared_ptr<client_core> client_core::make(runtime &rt, client_options options) {
   auto &shards = rt.core()->shards;
   const auto index = options.shard;
   if (index != ~0U && index >= shards.size())
@@ -69,7 +69,11 @@ client::client(runtime &rt, client_options options) {
                                 " does not exist; the runtime has " +
                                 std::to_string(shards.size()));
   auto &home = index == ~0U ? rt.core()->pick() : *shards[index];
-  core_ = std::make_shared<client_core>(home.shared_from_this(), std::move(options));
+  return std::make_shared<client_core>(home.shared_from_this(), std::move(options));
+}
+
+client::client(runtime &rt, client_options options)
+    : core_(client_core::make(rt, std::move(options))) {
   core_->launch();
 }
 

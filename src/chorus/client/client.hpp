@@ -252,7 +252,8 @@ public:
   client_state state() const noexcept;
   client_stats stats() const;
   // The present session; without one a session that answers not_open. What is sent on it directly
-  // may be sent again by the client when it had not begun at a disconnect.
+  // may be sent again by the client when it had not begun at a disconnect. Not to be received on: that
+  // is the client's, which drops the connection (busy) when it finds somebody else at it.
   session current() const;
   // Why the client ended, or else why the last attempt failed or the last connection ended.
   failure last_failure() const;

@@ -67,6 +67,12 @@ task<result<session>> client_core::open(std::shared_ptr<client_core> self,
   auto opened = co_await std::move(opening);
   if (!opened || !self->options_.authenticate)
     co_return opened;
+  // Cancelled when it was open already: nothing could be awaited any more.
+  const auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() != asio::cancellation_type::none) {
+    opened->abort();
+    co_return failure(error::aborted);
+  }
   auto proving = authenticate(self, *opened);
   co_return co_await std::move(proving);
 }

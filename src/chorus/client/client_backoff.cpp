@@ -64,7 +64,6 @@ task<> client_core::back_off(duration delay) {
   {
     lock held(mutex_);
     waited_ = std::exchange(no_wait_, false);
-    hurry_ = false;
   }
   end_of_wait over(*this);
   home_->start_after(over, delay);

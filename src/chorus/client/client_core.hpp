@@ -49,6 +49,8 @@ class client_core final : public std::enable_shared_from_this<client_core>, priv
 public:
   // Throws std::invalid_argument.
   client_core(std::shared_ptr<shard> home, client_options options);
+  // On the shard that the options ask for. Throws the same.
+  static std::shared_ptr<client_core> make(runtime &rt, client_options options);
 
   void launch();
   // The handle has gone: ends without waiting for anything, from any thread.
@@ -68,6 +70,8 @@ public:
   void reconnect_now();
   // Before `launch`: how many attempts the first connection may take; 0: as max_attempts says.
   void limit_first_attempts(unsigned most) noexcept { first_attempts_ = most; }
+  // Before `launch`: called on the shard for each attempt that has failed, before on_error. Must not throw.
+  void report_attempts(std::function<void(const failure &)> to) { attempt_failed_ = std::move(to); }
   client_state state() const noexcept;
   client_stats stats() const;
   session current() const;
@@ -308,6 +312,7 @@ private:
   bool no_wait_ = false;          // it has found the connection dead
   bool ever_connected_ = false;
   unsigned first_attempts_ = 0;
+  std::function<void(const failure &)> attempt_failed_;
 };
 
 template <class Pred> task<bool> client_core::until(wait_list &list, Pred pred) {

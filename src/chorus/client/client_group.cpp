@@ -58,13 +58,6 @@ public:
                    "\" is empty; give at least one, like wss://example.org/path");
     auto m = std::make_shared<group_member>(std::move(name));
     m->options = std::move(options);
-    m->options.on_error = [weak = std::weak_ptr(m), home = home_,
-                           theirs = std::move(m->options.on_error)](const failure &why) {
-      if (const auto self = weak.lock())
-        tell_attempt(home, *self, why);
-      if (theirs)
-        theirs(why);
-    };
     std::lock_guard held(mutex_);
     if (members_.contains(m->name))
       return wrong("there is a member \"" + m->name +
@@ -164,9 +157,8 @@ private:
       for (auto &wait : waits)
         wait = std::chrono::milliseconds(any(device));
     }
-    auto make = [all, waits = std::move(waits), &rt = self->runtime_](std::size_t i) {
-      return open_member(all[i], rt, waits[i]);
-    };
+    auto make = [all, waits = std::move(waits), &rt = self->runtime_, home = self->home_](
+                    std::size_t i) { return open_member(all[i], rt, home, waits[i]); };
     auto job =
         std::make_shared<gathering>(self->home_, all.size(), options.concurrency, std::move(make));
     const watching until_done(all, job, options.attempts);

@@ -73,6 +73,8 @@ task<> client_core::supervise(lease held) {
         core.stats_.last_error = why.code();
       }
       core.log_failed(id, why);
+      if (core.attempt_failed_)
+        core.attempt_failed_(why);
       core.emit("on_error", core.options_.on_error, &client_listener::on_error, why);
       if (core.out_of_attempts(why)) {
         end = core.exhausted(why);
@@ -180,8 +182,14 @@ task<failure> client_core::pump(session &s) {
       catch_up(s, got ? &place : nullptr);
     if (telling_)
       co_await settled();
-    if (!got)
+    if (!got) {
+      // Else the client would hear nothing on a connection that stays open.
+      if (got.error() == error::busy)
+        s.core()->abort(failure(error::busy, stage::open,
+                                "something else receives on the client's session; receive by the "
+                                "client, or before it is open"));
       co_return got.error();
+    }
     bool full = false;
     if (const auto watcher = watcher_) {
       {
@@ -217,7 +225,7 @@ task<failure> client_core::pump(session &s) {
     };
     std::stop_callback on_death(stop, died);
     auto room = until(supervisor_, [this, &stop, inbox_bound = options_.session.inbox_messages] {
-      return closing_ || stop.stop_requested() ||
+      return stop.stop_requested() ||
              (inbox_.size() < inbox_bound && inbox_bytes_ < options_.session.inbox_bytes) ||
              inbox_.empty();
     });
@@ -247,6 +255,8 @@ void client_core::enter(client_state s) {
         (closing_ && s != client_state::closing && s != client_state::closed))
       return;
     state_ = s;
+    if (s == client_state::disconnected)
+      hurry_ = false;
   }
   emit("on_state", options_.on_state, &client_listener::on_state, s);
 }

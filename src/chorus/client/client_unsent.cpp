@@ -57,8 +57,14 @@ void client_core::note_report(lock &) {
     home_->post([self = shared_from_this()] { self->report_unsent(); });
 }
 
+// Those that there are now: a handler that sends again makes more, and the shard has others to serve.
 void client_core::report_unsent() {
-  for (;;) {
+  std::size_t due = 0;
+  {
+    lock held(mutex_);
+    due = reports_.size();
+  }
+  for (; due != 0; --due) {
     if (telling_) { // which calls again
       lock held(mutex_);
       report_posted_ = false;
@@ -69,18 +75,22 @@ void client_core::report_unsent() {
       lock held(mutex_);
       if (abandoned_)
         reports_.clear();
-      if (reports_.empty()) {
-        report_posted_ = false;
-        report_bytes_ = 0;
-        supervisor_.wake_all();
-        return;
-      }
+      if (reports_.empty())
+        break;
       next = std::move(reports_.front());
       reports_.pop_front();
       report_bytes_ -= next.content.size();
     }
     emit("on_unsent", options_.on_unsent, &client_listener::on_unsent, next);
   }
+  lock held(mutex_);
+  report_posted_ = false;
+  if (!reports_.empty()) {
+    note_report(held);
+    return;
+  }
+  report_bytes_ = 0;
+  supervisor_.wake_all();
 }
 
 bool client_core::purge(lock &held) {

@@ -60,11 +60,13 @@ struct connect_options {
   // most once; empty: tcp. The first that works is taken. One that does not speak as it should makes room for
   // the next; one that says no in its own language does not: a certificate that can't be trusted, a refused
   // upgrade (but for 400 and 426, on which WebSocket with or without TLS is tried). A server that can't
-  // be reached is not tried twice on the same port. Framed messages have no handshake: tcp works with whoever
+  // be reached is not tried twice on the same port. Behind TLS that works nothing follows in the clear.
+  // Framed messages have no handshake: tcp works with whoever
   // accepts the connection, so it belongs at the end. A path and credentials are for ws and wss.
   std::span<const url_scheme> protocols{};
   // They are tried side by side, the next one started `connect_stagger` after the one before, or once one
-  // has failed; tcp still not before all others have failed.
+  // has failed; tcp still not before all others have failed. With ws beside wss the request, tokens and all,
+  // goes out in the clear as well.
   bool race_protocols = false;
 };
 static_assert(std::is_trivially_destructible_v<connect_options>);

@@ -1,5 +1,7 @@
 #include <chorus/client/group_member.hpp>
 
+#include <chorus/client/client_core.hpp>
+
 #include <stdexcept>
 
 namespace chorus::detail {
@@ -15,7 +17,18 @@ void give_up(const std::shared_ptr<shard> &home, const std::vector<group_watch> 
     });
 }
 
-result<std::shared_ptr<client>> started(group_member &m, runtime &rt) {
+void tell_attempt(const std::shared_ptr<shard> &home, group_member &m, const failure &why) {
+  std::lock_guard held(m.mutex);
+  for (const auto &w : m.watches)
+    home->post([w, why] {
+      if (const auto job = w.job.lock())
+        job->attempt_failed(w.number, w.attempts, why);
+    });
+}
+
+result<std::shared_ptr<client>> started(const std::shared_ptr<group_member> &member, runtime &rt,
+                                        const std::shared_ptr<shard> &home) {
+  auto &m = *member;
   std::shared_ptr<client> ended; // goes after the mutex is free
   std::lock_guard held(m.mutex);
   if (m.gone)
@@ -23,7 +36,13 @@ result<std::shared_ptr<client>> started(group_member &m, runtime &rt) {
   if (!m.line || m.line->state() == client_state::closed) {
     ended.swap(m.line);
     try {
-      m.line = std::make_shared<client>(rt, m.options);
+      const auto core = client_core::make(rt, m.options);
+      core->report_attempts([weak = std::weak_ptr(member), home](const failure &why) {
+        if (const auto self = weak.lock())
+          tell_attempt(home, *self, why);
+      });
+      m.line = std::make_shared<client>(core);
+      core->launch();
     } catch (const std::invalid_argument &e) {
       return failure(error::bad_option, stage::configure, e.what());
     }
@@ -38,15 +57,6 @@ result<std::shared_ptr<client>> started(group_member &m, runtime &rt) {
 std::shared_ptr<client> line_of(group_member &m) {
   std::lock_guard held(m.mutex);
   return m.line;
-}
-
-void tell_attempt(const std::shared_ptr<shard> &home, group_member &m, const failure &why) {
-  std::lock_guard held(m.mutex);
-  for (const auto &w : m.watches)
-    home->post([w, why] {
-      if (const auto job = w.job.lock())
-        job->attempt_failed(w.number, w.attempts, why);
-    });
 }
 
 void retire(const std::shared_ptr<shard> &home, group_member &m, const char *why) {
@@ -80,10 +90,10 @@ watching::~watching() {
 }
 
 task<result<>> open_member(std::shared_ptr<group_member> m, runtime &rt,
-                           std::chrono::milliseconds wait) {
+                           std::shared_ptr<shard> home, std::chrono::milliseconds wait) {
   if (wait.count() > 0)
     co_await sleep(wait);
-  auto line = started(*m, rt);
+  auto line = started(m, rt, home);
   if (!line)
     co_return line.error();
   auto opened = (*line)->connected();

@@ -36,14 +36,13 @@ using group_members = std::vector<std::shared_ptr<group_member>>;
 
 // Any thread; `home` is the group's shard.
 std::shared_ptr<client> line_of(group_member &m);
-void tell_attempt(const std::shared_ptr<shard> &home, group_member &m, const failure &why);
 // The member leaves the group.
 void retire(const std::shared_ptr<shard> &home, group_member &m, const char *why);
 
 // On the group's shard, so that the runtime is still there: starts the client if need be, after a while,
 // and waits for it.
 task<result<>> open_member(std::shared_ptr<group_member> m, runtime &rt,
-                           std::chrono::milliseconds wait);
+                           std::shared_ptr<shard> home, std::chrono::milliseconds wait);
 
 // While it lives the job hears of the members' failed attempts, and of their end. On the group's shard.
 class watching {

@@ -85,9 +85,9 @@ const url &most_capable(const std::vector<url> &all) noexcept {
 bool rules_out(const connect_way &tried, const failure &why, const connect_way &next) noexcept {
   if (why == error::upgrade_refused && speaks_not(why)) // it does speak HTTP
     return !next.where.is_websocket() || next.where.is_secure() == tried.where.is_secure();
-  if (speaks_not(why))
-    return false;
   const auto where = why.detail().where;
+  if (speaks_not(why)) // where TLS had succeeded nothing is said in the clear
+    return tried.where.is_secure() && !next.where.is_secure() && where == stage::upgrade;
   if (where == stage::resolve || where == stage::connect)
     return !tried.proxy && !next.proxy && tried.where.port() == next.where.port();
   return where != stage::proxy;
@@ -247,6 +247,30 @@ std::vector<std::size_t> order_of(const std::vector<connect_way> &ways, bool rac
 
 } // namespace
 
+namespace {
+
+// The session of the way that won. Until it is taken it ends with this, as its handle alone would not
+// end it.
+class prize {
+public:
+  prize() = default;
+  ~prize() {
+    if (session_)
+      session_->abort();
+  }
+  prize(const prize &) = delete;
+  prize &operator=(const prize &) = delete;
+
+  void set(session s) { session_.emplace(std::move(s)); }
+  explicit operator bool() const noexcept { return session_.has_value(); }
+  session take() { return *std::exchange(session_, std::nullopt); }
+
+private:
+  std::optional<session> session_;
+};
+
+} // namespace
+
 task<result<session>> open_by_any(std::shared_ptr<shard> home,
                                   std::shared_ptr<const connect_plan> plan) {
   const auto &ways = plan->ways;
@@ -254,13 +278,13 @@ task<result<session>> open_by_any(std::shared_ptr<shard> home,
   const bool race = plan->race_ways && !plan->make_envelope;
   auto left = order_of(ways, race);
   std::vector<failed_way> failed;
-  std::optional<session> winner;
+  prize winner;
   auto next_at = home->now();
   attempts all(home, plan);
   for (;;) {
     while (auto ended = all.take()) {
       if (ended->second) {
-        winner = *std::move(ended->second);
+        winner.set(*std::move(ended->second));
         break;
       }
       const auto &why = ended->second.error();
@@ -280,16 +304,16 @@ task<result<session>> open_by_any(std::shared_ptr<shard> home,
         !winner && !left.empty() && (!running || (race && has_handshake(ways[left.front()].where)));
     const auto now = home->now();
     if (may_start && (!running || now >= next_at)) {
-      all.start(left.front(), !race);
+      all.start(left.front(), !race); // which may read the system's certificates first
       left.erase(left.begin());
-      next_at = now + plan->dial.stagger;
+      next_at = home->now() + plan->dial.stagger;
       continue;
     }
     auto waiting = all.wait(may_start ? next_at : time_point::max());
     co_await std::move(waiting);
   }
   if (winner)
-    co_return *std::move(winner);
+    co_return winner.take();
   co_return none_of(failed);
 }
 

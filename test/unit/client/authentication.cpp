@@ -199,4 +199,24 @@ BOOST_AUTO_TEST_CASE(one_that_throws_is_a_failed_attempt) {
   }(w));
 }
 
+// Whenever the close comes, the connection does not outlive it.
+BOOST_AUTO_TEST_CASE(closing_as_the_connection_opens_leaves_none_behind) {
+  world w;
+  w.run([](world &here) -> task<> {
+    for (int later = 0; later < 12; ++later) {
+      listener l(here);
+      auto o = known(l);
+      o.session.close_timeout = 1ms; // nobody answers
+      o.authenticate = [](chorus::session) -> task<result<>> { co_return result<>(); };
+      client c(here.rt, std::move(o));
+      auto p = co_await l.accept_open();
+      co_await turns(later);
+      background<result<>> ending(here.rt.executor(), c.close());
+      co_await ending.get();
+      co_await p.wait_gone();
+      BOOST_CHECK(c.state() == client_state::closed);
+    }
+  }(w));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -122,4 +122,26 @@ BOOST_AUTO_TEST_CASE(jitter_spreads_the_clients) {
   }(w));
 }
 
+BOOST_AUTO_TEST_CASE(a_hint_counts_from_when_the_client_is_disconnected) {
+  world w;
+  w.run([](world &here) -> task<> {
+    auto &home = *here.rt.core()->shards.front();
+    home.use_manual_clock();
+    dead_port nobody(here);
+    auto o = paced({nobody.url()});
+    client *made = nullptr;
+    int hints = 5;
+    o.on_state = [&](client_state s) {
+      if (s == client_state::disconnected && --hints >= 0)
+        made->reconnect_now();
+    };
+    client c(here.rt, std::move(o));
+    made = &c;
+    while (c.stats().attempts < 6) // without the clock
+      co_await turns();
+    co_await waits(home, c, 32s);
+    co_await c.close();
+  }(w));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

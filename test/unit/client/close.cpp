@@ -241,7 +241,7 @@ BOOST_AUTO_TEST_CASE(with_senders_that_wait_and_a_full_inbox) {
       return again;
     }());
     std::string burst;
-    for (int i = 0; i < 10; ++i)
+    for (int i = 0; i < 1000; ++i)
       burst += peer::text("x");
     auto stale = co_await l.accept(); // of the first client
     auto p = co_await l.accept_open(std::move(burst));
@@ -259,7 +259,9 @@ BOOST_AUTO_TEST_CASE(with_senders_that_wait_and_a_full_inbox) {
       more = got.has_value();
       left += more;
     }
-    BOOST_TEST(left == 10);
+    // What was received stays; a peer that goes on sending does not fill the memory.
+    BOOST_TEST(left >= 2);
+    BOOST_TEST(left <= 6);
   }(w));
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <stdexcept>
 #include <thread>
 
 using namespace client_test;
@@ -471,6 +472,40 @@ BOOST_AUTO_TEST_CASE(the_runtime_goes_first) {
   BOOST_CHECK(failure_of(sent.get(), "a") == error::not_open);
   BOOST_CHECK(closed.get().error() == error::shut_down);
   BOOST_TEST(g.states().size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(handlers_are_the_members_own) {
+  world w;
+  w.run([](world &here) -> task<> {
+    host h(here);
+    BOOST_REQUIRE((co_await h.server.start()).has_value());
+    event_log log(here.rt.executor());
+    client_group g(here.rt);
+    auto throwing = eager({h.url()});
+    throwing.on_connect = [](chorus::session &) { throw std::runtime_error("no"); };
+    throwing.on_error = [&log](const failure &why) -> task<> { // a coroutine, too, is told
+      log.add(why == error::handler_failed ? "threw" : "failed");
+      co_return;
+    };
+    BOOST_TEST(g.create("throws", std::move(throwing)).has_value());
+    auto all = co_await g.connect_all();
+    BOOST_TEST(good(all) == 1U); // a handler that throws is no failed attempt
+    co_await log.wait("threw");
+
+    dead_port nobody(here);
+    auto vain = eager({nobody.url()});
+    vain.on_error = [&log](const failure &) -> task<> {
+      log.add("vain");
+      co_return;
+    };
+    BOOST_TEST(g.create("vain", std::move(vain)).has_value());
+    chorus::connect_all_options twice;
+    twice.attempts = 2;
+    all = co_await g.connect_all(twice);
+    BOOST_CHECK(failure_of(all, "vain") == error::connect_failed);
+    co_await log.wait("vain", 2);
+    BOOST_TEST(good(co_await g.close_all()) == 2U);
+  }(w));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

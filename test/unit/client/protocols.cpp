@@ -365,4 +365,48 @@ BOOST_AUTO_TEST_CASE(what_a_failure_rules_out) {
   BOOST_TEST(rules_out(wss, at_stage(error::tls_bad_configuration, stage::configure), tcp));
 }
 
+// Whenever the attempt is cancelled, the connection that won does not outlive it.
+BOOST_AUTO_TEST_CASE(cancelling_a_race_as_it_is_won_leaves_none_behind) {
+  world w;
+  w.run([](world &here) -> task<> {
+    for (int later = 0; later < 12; ++later) {
+      listener l(here);
+      auto o = eager({bare(l)});
+      o.protocols = wss_ws;
+      o.race_protocols = true;
+      o.connect_stagger = 10ms;
+      o.session.close_timeout = 1ms; // nobody answers
+      client c(here.rt, o);
+      auto silent = co_await l.accept();
+      auto winner = co_await l.accept_open();
+      co_await turns(later);
+      background<result<>> ending(here.rt.executor(), c.close());
+      co_await ending.get();
+      co_await winner.wait_gone();
+      co_await silent.wait_gone();
+    }
+  }(w));
+}
+
+BOOST_AUTO_TEST_CASE(behind_tls_that_works_nothing_follows_in_the_clear) {
+  using chorus::detail::connect_way;
+  const auto way = [](const char *text) { return connect_way{*chorus::url::parse(text), {}}; };
+  const auto with = [](error e, chorus::stage where) { return failure(e, where, "it was so"); };
+  const auto wss = way("wss://h/");
+  const auto ws = way("ws://h/");
+  const auto tls = way("tls://h:1");
+  const auto tcp = way("tcp://h:1");
+  for (const auto &why : {with(error::upgrade_timeout, chorus::stage::upgrade),
+                          with(error::upgrade_invalid, chorus::stage::upgrade),
+                          with(error::lost, chorus::stage::upgrade)}) {
+    BOOST_TEST(rules_out(wss, why, ws));
+    BOOST_TEST(rules_out(wss, why, tcp));
+    BOOST_TEST(!rules_out(wss, why, tls));
+    BOOST_TEST(!rules_out(ws, why, tcp));
+    BOOST_TEST(!rules_out(ws, why, wss));
+  }
+  BOOST_TEST(!rules_out(wss, with(error::tls_not_tls, chorus::stage::tls), ws));
+  BOOST_TEST(!rules_out(wss, with(error::lost, chorus::stage::tls), ws));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -215,4 +215,32 @@ BOOST_AUTO_TEST_CASE(ten_thousand_races_against_a_timer) {
   }(w));
 }
 
+// Else it would hear nothing more on a connection that stays open.
+BOOST_AUTO_TEST_CASE(somebody_else_at_the_session_ends_the_connection) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    event_log log(here.rt.executor());
+    auto o = eager({l.url()});
+    std::optional<background<result<message>>> foreign;
+    client *made = nullptr;
+    o.on_message = [&](const message &) -> task<> {
+      if (!foreign)
+        foreign.emplace(here.rt.executor(), made->current().receive());
+      co_await turns();
+    };
+    o.on_disconnect = [&log](const failure &why) {
+      log.add(why == error::busy ? "busy" : why.message());
+    };
+    client c(here.rt, std::move(o));
+    made = &c;
+    auto p = co_await l.accept_open(peer::text("one"));
+    co_await log.wait("busy");
+    BOOST_TEST(!(co_await foreign->get()).has_value());
+    auto again = co_await l.accept_open();
+    BOOST_TEST((co_await c.send("back")).has_value());
+    BOOST_TEST((co_await again.read_text()).value_or("") == "back");
+  }(w));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -326,4 +326,30 @@ BOOST_AUTO_TEST_CASE(flush_does_not_wait_for_what_was_dropped) {
   }(w));
 }
 
+// Each message sent again drops another one: the shard has time for the rest all the same.
+BOOST_AUTO_TEST_CASE(a_handler_that_sends_again_holds_nobody_up) {
+  world w;
+  w.run([](world &here) -> task<> {
+    dead_port nobody(here);
+    auto o = eager({nobody.url()});
+    o.backoff.initial = o.backoff.cap = 1h;
+    o.outbox_messages = 2;
+    o.outbox_overflow = overflow::drop_oldest;
+    client *made = nullptr;
+    std::size_t told = 0;
+    o.on_unsent = [&](const chorus::unsent_message &m) {
+      ++told;
+      (void)made->try_send(m.content);
+    };
+    client c(here.rt, std::move(o));
+    made = &c;
+    for (const auto *text : {"a", "b", "c"})
+      (void)c.try_send(text);
+    while (told < 100)
+      co_await turns();
+    (void)co_await c.close();
+    BOOST_TEST(c.stats().messages_left == 2U);
+  }(w));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
