@@ -1,5 +1,6 @@
 #include <chorus/protocol/resume.hpp>
 
+#include <chorus/protocol/resume_scan.hpp>
 #include <chorus/protocol/utf8.hpp>
 
 #include <algorithm>
@@ -10,235 +11,13 @@ namespace chorus::protocol {
 
 namespace {
 
-enum class kind : std::uint8_t { none, string, number, boolean, null, object, array };
-
-// A value where it stands: a string between its quotes, everything else whole.
-struct value {
-  kind is = kind::none;
-  std::string_view text{};
-};
-
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
-bool is_hex(char c) noexcept {
-  return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-// Walks over JSON text; every step answers whether it was well-formed.
-class scanner {
-public:
-  explicit scanner(std::string_view text) noexcept : text_(text) {}
-
-  bool at_end() noexcept {
-    blank();
-    return at_ == text_.size();
-  }
-  bool take(char c) noexcept {
-    blank();
-    if (at_ == text_.size() || text_[at_] != c)
-      return false;
-    ++at_;
-    return true;
-  }
-  bool any(value &v, std::size_t depth) {
-    blank();
-    const auto begin = at_;
-    if (at_ == text_.size())
-      return false;
-    bool good = false;
-    switch (text_[at_]) {
-    case '"':
-      v.is = kind::string;
-      if (!string())
-        return false;
-      v.text = text_.substr(begin + 1, at_ - begin - 2);
-      return true;
-    case '{':
-      v.is = kind::object;
-      good = members(depth, [](std::string_view, const value &) { return true; });
-      break;
-    case '[':
-      v.is = kind::array;
-      good = elements(depth);
-      break;
-    case 't':
-      v.is = kind::boolean;
-      good = word("true");
-      break;
-    case 'f':
-      v.is = kind::boolean;
-      good = word("false");
-      break;
-    case 'n':
-      v.is = kind::null;
-      good = word("null");
-      break;
-    default:
-      v.is = kind::number;
-      good = number();
-    }
-    v.text = text_.substr(begin, at_ - begin);
-    return good;
-  }
-  // An object: `member` is told of each, and may end it.
-  template <class F> bool members(std::size_t depth, F member) {
-    if (depth == 0 || !take('{'))
-      return false;
-    if (take('}'))
-      return true;
-    do {
-      blank();
-      const auto begin = at_;
-      if (!string())
-        return false;
-      const auto name = text_.substr(begin + 1, at_ - begin - 2);
-      value v;
-      if (!take(':') || !any(v, depth - 1) || !member(name, v))
-        return false;
-    } while (take(','));
-    return take('}');
-  }
-
-private:
-  void blank() noexcept {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\r'))
-      ++at_;
-  }
-  bool word(std::string_view w) noexcept {
-    if (text_.substr(at_, w.size()) != w)
-      return false;
-    at_ += w.size();
-    return true;
-  }
-  bool string() noexcept {
-    if (at_ == text_.size() || text_[at_] != '"')
-      return false;
-    for (++at_; at_ < text_.size();) {
-      const char c = text_[at_++];
-      if (c == '"')
-        return true;
-      if (static_cast<unsigned char>(c) < 0x20)
-        return false;
-      if (c != '\\')
-        continue;
-      if (at_ == text_.size())
-        return false;
-      const char e = text_[at_++];
-      if (e == 'u') {
-        for (int i = 0; i < 4; ++i, ++at_)
-          if (at_ == text_.size() || !is_hex(text_[at_]))
-            return false;
-      } else if (std::string_view("\"\\/bfnrt").find(e) == std::string_view::npos) {
-        return false;
-      }
-    }
-    return false;
-  }
-  bool digits() noexcept {
-    const auto begin = at_;
-    while (at_ < text_.size() && is_digit(text_[at_]))
-      ++at_;
-    return at_ != begin;
-  }
-  bool number() noexcept {
-    word("-");
-    if (!word("0") && !digits())
-      return false;
-    if (word(".") && !digits())
-      return false;
-    if (word("e") || word("E")) {
-      if (!word("+"))
-        word("-");
-      return digits();
-    }
-    return true;
-  }
-  bool elements(std::size_t depth) {
-    if (depth == 0 || !take('['))
-      return false;
-    if (take(']'))
-      return true;
-    do {
-      value v;
-      if (!any(v, depth - 1))
-        return false;
-    } while (take(','));
-    return take(']');
-  }
-
-  std::string_view text_;
-  std::size_t at_ = 0;
-};
-
-std::uint32_t four_hex(std::string_view text) noexcept {
-  std::uint32_t n = 0;
-  for (const char c : text.substr(0, 4))
-    n = n * 16 + static_cast<std::uint32_t>(is_digit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
-  return n;
-}
-
-void append_utf8(std::string &out, std::uint32_t c) {
-  const auto put = [&](std::uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (c < 0x80) {
-    put(c);
-  } else if (c < 0x800) {
-    put(0xc0 | c >> 6);
-    put(0x80 | (c & 0x3f));
-  } else if (c < 0x10000) {
-    put(0xe0 | c >> 12);
-    put(0x80 | (c >> 6 & 0x3f));
-    put(0x80 | (c & 0x3f));
-  } else {
-    put(0xf0 | c >> 18);
-    put(0x80 | (c >> 12 & 0x3f));
-    put(0x80 | (c >> 6 & 0x3f));
-    put(0x80 | (c & 0x3f));
-  }
-}
-
-// False for half of a surrogate pair. `raw` has been scanned.
-bool unescape(std::string_view raw, std::string &out) {
-  out.clear();
-  for (std::size_t i = 0; i < raw.size();) {
-    const char c = raw[i++];
-    if (c != '\\') {
-      out.push_back(c);
-      continue;
-    }
-    const char e = raw[i++];
-    constexpr std::string_view names = "bfnrt";
-    constexpr std::string_view meant = "\b\f\n\r\t";
-    if (e != 'u') {
-      const auto found = names.find(e);
-      out.push_back(found == names.npos ? e : meant[found]);
-      continue;
-    }
-    auto code = four_hex(raw.substr(i));
-    i += 4;
-    if (code >= 0xdc00 && code < 0xe000)
-      return false;
-    if (code >= 0xd800 && code < 0xdc00) {
-      if (raw.size() - i < 6 || raw[i] != '\\' || raw[i + 1] != 'u')
-        return false;
-      const auto low = four_hex(raw.substr(i + 2));
-      if (low < 0xdc00 || low >= 0xe000)
-        return false;
-      code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-      i += 6;
-    }
-    append_utf8(out, code);
-  }
-  return true;
-}
-
-// Without its escapes, with which it would be the same name.
-std::string_view plain_name(std::string_view raw, std::string &space) {
-  if (raw.find('\\') == raw.npos || !unescape(raw, space))
-    return raw;
-  return space;
-}
+using detail::is_digit;
+using kind = detail::json_kind;
+using scanner = detail::json_scanner;
+using value = detail::json_value;
 
 bool text_of(const value &v, std::string &out) {
-  return v.is == kind::string && unescape(v.text, out);
+  return v.is == kind::string && detail::unescape(v.text, out);
 }
 
 bool token_of(const value &v, std::string &out, std::size_t least = 1) {
@@ -279,13 +58,13 @@ resume_error positions_of(const value &rooms, std::vector<resume_position> &out)
     if (out.size() == max_positions)
       return fail(resume_error::too_many_rooms);
     auto &at = out.emplace_back();
-    if (!unescape(name, at.room) || v.is != kind::object)
+    if (!detail::unescape(name, at.room) || v.is != kind::object)
       return fail(resume_error::bad_value);
     value epoch;
     value offset;
     const bool once =
         scanner(v.text).members(max_header_depth, [&](std::string_view n, const value &m) {
-          n = plain_name(n, plain);
+          n = detail::plain_name(n, plain);
           auto *which = n == "epoch" ? &epoch : n == "offset" ? &offset : nullptr;
           if (which && which->is != kind::none)
             return false;
@@ -383,7 +162,7 @@ resume_error header_of(role from, std::string_view text, resume_header &out) {
   scanner scan(text);
   std::string plain;
   const bool object = scan.members(max_header_depth, [&](std::string_view name, const value &v) {
-    name = plain_name(name, plain);
+    name = detail::plain_name(name, plain);
     for (std::size_t i = 0; i < known::count; ++i)
       if (name == known::names[i]) {
         twice = twice || k.values[i].is != kind::none;
