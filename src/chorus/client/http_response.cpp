@@ -58,15 +58,21 @@ http_response_reader::progress http_response_reader::feed(std::string_view bytes
     boost::system::error_code ec;
     const auto used = reader.put(boost::asio::const_buffer(pending_.data(), pending_.size()), ec);
     pending_.erase(0, used);
-    if (reader.is_header_done() && status_ == 0)
+    if (reader.is_header_done() && !has_head()) {
       take_head();
+      if (status_ < 100)
+        return fail("its status is " + std::to_string(status_) + ", which is none of HTTP's");
+    }
     if (has_head())
       body_.append(parser_->body.data(), max_body - body_.size() - body.size);
     if (ec == http::error::need_more) {
-      // Beast counts a head's bytes only once it has found the end of a line.
-      if (!has_head() && pending_.size() > max_head_)
-        return fail("its head is larger than the limit of " + std::to_string(max_head_) + " bytes");
-      return progress::need_more;
+      // Beast counts a head's bytes only once it has found the end of a line, and bounds neither the
+      // extensions of chunks nor trailers.
+      if (pending_.size() <= max_head_)
+        return progress::need_more;
+      if (has_head())
+        return progress::complete;
+      return fail("its head is larger than the limit of " + std::to_string(max_head_) + " bytes");
     }
     if (ec == http::error::header_limit)
       return fail("its head is larger than the limit of " + std::to_string(max_head_) + " bytes");

@@ -126,6 +126,33 @@ BOOST_AUTO_TEST_CASE(heads_beyond_the_limit_are_refused) {
   BOOST_CHECK(fields.feed(many) == progress::malformed);
 }
 
+BOOST_AUTO_TEST_CASE(what_is_no_body_does_not_pile_up) {
+  const std::string head = "HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const auto &[begun, more] : {std::pair{"5;", "aaaaaa"},
+                                    {"2\r\nhe\r\n5;", "aaaaaa"},
+                                    {"0\r\n", "a: b\r\n"},
+                                    {"0\r\na: ", "bbbbbb"}})
+    BOOST_TEST_CONTEXT(begun << more) {
+      reader r(1024);
+      auto so_far = r.feed(head + begun);
+      std::size_t fed = 0;
+      while (so_far == progress::need_more && fed < 100'000) {
+        so_far = r.feed(more);
+        fed += 6;
+      }
+      BOOST_CHECK(so_far == progress::complete);
+      BOOST_TEST(fed <= 1100U);
+      BOOST_TEST(r.status() == 503U);
+      BOOST_TEST(r.headers().size() == 1U);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_status_of_zero_is_refused) {
+  reader r(1024);
+  BOOST_CHECK(r.feed("HTTP/1.1 000 No\r\nA: b\r\n\r\n") == progress::malformed);
+  BOOST_TEST(!r.why().empty());
+}
+
 BOOST_AUTO_TEST_CASE(what_is_no_http_is_told) {
   for (const auto *text : {"SSH-2.0-OpenSSH_9.2\r\n", "\x15\x03\x03\x02\x02\x28\r\n\r\n",
                            "HTTP/2.0\r\n\r\n", "HTTP/1.1 abc No\r\n\r\n",
