@@ -46,8 +46,28 @@ void http_response_reader::take_head() {
     headers_.emplace_back(std::string(field.name_string()), std::string(field.value()));
 }
 
+http_response_reader::progress http_response_reader::too_large() {
+  return fail(std::string(heads_before_ == 0 ? "its head is" : "the heads of its answers are") +
+              " larger than the limit of " + std::to_string(max_head_) + " bytes");
+}
+
 http_response_reader::progress http_response_reader::feed(std::string_view bytes) {
   pending_.append(bytes);
+  auto so_far = parse();
+  while (so_far == progress::complete && status_ < 200 && status_ != 101) {
+    heads_before_ += head_;
+    if (heads_before_ >= max_head_)
+      return too_large();
+    parser_ = std::make_unique<parser>(max_head_ - heads_before_);
+    head_ = 0;
+    status_ = 0;
+    headers_.clear();
+    so_far = parse();
+  }
+  return so_far;
+}
+
+http_response_reader::progress http_response_reader::parse() {
   auto &reader = parser_->reader;
   while (!reader.is_done()) {
     if (reader.is_header_done() && body_.size() == max_body)
@@ -58,7 +78,11 @@ http_response_reader::progress http_response_reader::feed(std::string_view bytes
     boost::system::error_code ec;
     const auto used = reader.put(boost::asio::const_buffer(pending_.data(), pending_.size()), ec);
     pending_.erase(0, used);
+    if (!has_head())
+      head_ += used;
     if (reader.is_header_done() && !has_head()) {
+      if (head_ > max_head_ - heads_before_) // Beast does not count the status line
+        return too_large();
       take_head();
       if (status_ < 100)
         return fail("its status is " + std::to_string(status_) + ", which is none of HTTP's");
@@ -68,14 +92,12 @@ http_response_reader::progress http_response_reader::feed(std::string_view bytes
     if (ec == http::error::need_more) {
       // Beast counts a head's bytes only once it has found the end of a line, and bounds neither the
       // extensions of chunks nor trailers.
-      if (pending_.size() <= max_head_)
+      if (pending_.size() <= max_head_ - heads_before_)
         return progress::need_more;
-      if (has_head())
-        return progress::complete;
-      return fail("its head is larger than the limit of " + std::to_string(max_head_) + " bytes");
+      return has_head() ? progress::complete : too_large();
     }
     if (ec == http::error::header_limit)
-      return fail("its head is larger than the limit of " + std::to_string(max_head_) + " bytes");
+      return too_large();
     if (ec && ec != http::error::need_buffer) {
       if (has_head()) // a broken body takes nothing from what the head says
         return progress::complete;

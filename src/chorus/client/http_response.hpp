@@ -1,6 +1,6 @@
 #pragma once
 // Reads the head of an HTTP/1.1 answer, and the beginning of its body, out of bytes as they arrive.
-// Bounded in what it keeps; no I/O.
+// Interim answers (1xx but 101; RFC 9110 section 15.2) are read past. Bounded in what it keeps; no I/O.
 
 #include <cstddef>
 #include <memory>
@@ -19,7 +19,7 @@ public:
     malformed, // `why` tells
   };
 
-  // `max_head`: bytes of status line and header fields.
+  // `max_head`: bytes of status line and header fields, those of interim answers included.
   explicit http_response_reader(std::size_t max_head);
   http_response_reader(http_response_reader &&) noexcept;
   http_response_reader &operator=(http_response_reader &&) noexcept;
@@ -47,12 +47,16 @@ public:
 
 private:
   struct parser;
+  progress parse();
   progress fail(std::string why);
+  progress too_large();
   void take_head();
 
   std::unique_ptr<parser> parser_;
   std::size_t max_head_;
-  std::string pending_; // not consumed yet
+  std::size_t head_ = 0;         // bytes of the present head so far
+  std::size_t heads_before_ = 0; // of interim answers
+  std::string pending_;          // not consumed yet
   std::vector<std::pair<std::string, std::string>> headers_;
   std::string reason_;
   std::string body_;

@@ -157,8 +157,6 @@ task<result<upgrade_answer>> upgrade(transport::stream &s, const connect_plan &p
 
   if (answer.status() >= 200)
     co_return refused(answer, s, plan);
-  if (answer.status() != 101)
-    co_return invalid(s, "its status is " + std::to_string(answer.status()) + " instead of 101");
   if (answer.version() < 11)
     co_return invalid(s, "it is in HTTP/1.0; WebSocket needs HTTP/1.1");
   std::vector<protocol::header_field> fields;

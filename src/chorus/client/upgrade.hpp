@@ -20,9 +20,9 @@ struct upgrade_answer {
 // The request's head for a key of `protocol::make_key`.
 std::string upgrade_request(const connect_plan &plan, std::string_view key);
 
-// Completes when the server has agreed. Fails with upgrade_refused (the detail holds the answer),
-// upgrade_invalid, upgrade_timeout, lost, or the stream's error. `s` and `plan` must outlive it.
-// Cancelling throws, by Asio's own rule.
+// Completes when the server has agreed; interim answers before that are read past. Fails with
+// upgrade_refused (the detail holds the answer), upgrade_invalid, upgrade_timeout, lost, or the
+// stream's error. `s` and `plan` must outlive it. Cancelling throws, by Asio's own rule.
 task<result<upgrade_answer>> upgrade(transport::stream &s, const connect_plan &plan);
 
 } // namespace chorus::detail

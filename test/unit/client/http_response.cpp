@@ -153,6 +153,53 @@ BOOST_AUTO_TEST_CASE(a_status_of_zero_is_refused) {
   BOOST_TEST(!r.why().empty());
 }
 
+BOOST_AUTO_TEST_CASE(interim_answers_are_read_past) {
+  const std::string all = "HTTP/1.1 100 Continue\r\n\r\n"
+                          "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n" +
+                          agreed + "rest";
+  for (std::size_t cut = 0; cut <= all.size(); ++cut) {
+    BOOST_TEST_CONTEXT(cut) {
+      reader r(1024);
+      auto so_far = r.feed(all.substr(0, cut));
+      std::string tail;
+      if (so_far == progress::need_more)
+        so_far = r.feed(all.substr(cut));
+      else
+        tail = all.substr(cut);
+      BOOST_CHECK(so_far == progress::complete);
+      BOOST_TEST(r.status() == 101U);
+      BOOST_TEST(r.reason() == "Switching Protocols");
+      BOOST_TEST(r.headers().size() == 3U);
+      BOOST_TEST(std::string(r.rest()) + tail == "rest");
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(interim_answers_share_the_limit) {
+  const std::string hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
+  reader endless(1024);
+  auto so_far = progress::need_more;
+  std::size_t fed = 0;
+  while (so_far == progress::need_more && fed < 100'000) {
+    so_far = endless.feed(hints);
+    fed += hints.size();
+  }
+  BOOST_CHECK(so_far == progress::malformed);
+  BOOST_TEST(fed <= 1024U + 2 * hints.size());
+  BOOST_TEST(endless.why().find("limit of 1024") != std::string::npos);
+
+  std::string many; // at once
+  for (int i = 0; i < 1000; ++i)
+    many += hints;
+  reader at_once(1024);
+  BOOST_CHECK(at_once.feed(many) == progress::malformed);
+
+  reader enough(agreed.size() + hints.size());
+  BOOST_CHECK(enough.feed(hints + agreed) == progress::complete);
+  reader too_few(agreed.size() + hints.size() - 1);
+  BOOST_CHECK(too_few.feed(hints + agreed) == progress::malformed);
+}
+
 BOOST_AUTO_TEST_CASE(what_is_no_http_is_told) {
   for (const auto *text : {"SSH-2.0-OpenSSH_9.2\r\n", "\x15\x03\x03\x02\x02\x28\r\n\r\n",
                            "HTTP/2.0\r\n\r\n", "HTTP/1.1 abc No\r\n\r\n",

@@ -113,7 +113,7 @@ BOOST_AUTO_TEST_CASE(invalid_answers_are_told_apart) {
           start + upgrade + connection + "\r\n", start + upgrade + connection + wrong + "\r\n",
           start + connection + wrong + "\r\n", start + upgrade + wrong + "\r\n",
           "HTTP/1.0 101 X\r\n" + upgrade + connection + wrong + "\r\n",
-          std::string("HTTP/1.1 100 Continue\r\n\r\n"), start + "A: " + std::string(20'000, 'x')}) {
+          std::string("HTTP/1.1 000 No\r\n\r\n"), start + "A: " + std::string(20'000, 'x')}) {
       const auto why = co_await answered_with(here, answer);
       BOOST_TEST_CONTEXT(answer.substr(0, 200)) {
         BOOST_CHECK(why == error::upgrade_invalid);
@@ -121,6 +121,42 @@ BOOST_AUTO_TEST_CASE(invalid_answers_are_told_apart) {
         BOOST_TEST(says(why, "no WebSocket handshake: "));
       }
     }
+  }(w));
+}
+
+// RFC 9110 section 15.2
+BOOST_AUTO_TEST_CASE(interim_answers_are_no_refusal) {
+  world w;
+  w.run([](world &here) -> task<> {
+    const std::string proceed = "HTTP/1.1 100 Continue\r\n\r\n";
+    const std::string hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+    for (const bool at_once : {true, false}) {
+      listener l(here);
+      auto a = dial(here, l);
+      auto p = co_await l.accept();
+      auto answer = peer::agreement(co_await p.read_head()) + peer::text("hi");
+      if (at_once) {
+        answer.insert(0, proceed + hints);
+      } else {
+        co_await p.write(hints);
+        co_await turns(20);
+      }
+      co_await p.write(std::move(answer));
+      auto s = co_await a.get();
+      BOOST_REQUIRE(s.has_value());
+      BOOST_TEST((co_await s->receive()).value().text() == "hi");
+      s->abort();
+    }
+    const auto no = co_await answered_with(
+        here, hints + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+    BOOST_CHECK(no == error::upgrade_refused);
+    BOOST_TEST(no.detail().status == 401U);
+    std::string endless;
+    while (endless.size() < 20'000)
+      endless += proceed;
+    const auto never = co_await answered_with(here, std::move(endless));
+    BOOST_CHECK(never == error::upgrade_invalid);
+    BOOST_TEST(says(never, "limit of 16384"));
   }(w));
 }
 
