@@ -45,8 +45,8 @@ struct connect_options {
   // the first that connects wins (RFC 8305). 10 ms or more.
   std::chrono::milliseconds connect_stagger{250};
   // Redirects of the upgrade that are followed one after the other; 0: none. Never from wss to ws, nor away
-  // from a unix socket. Another host gets neither the URL's credentials nor headers whose names are those
-  // of secrets (Authorization, Cookie, X-Api-Key and the like).
+  // from a unix socket, be it to another. Another host gets neither the URL's credentials nor headers whose
+  // names are those of secrets (Authorization, Cookie, X-Api-Key and the like).
   unsigned max_redirects = 5;
   // "http://[user:password@]host:port" (CONNECT) or "socks5://[user:password@]host:port"; empty: none. The
   // proxy looks the host's name up. What it takes is within another connect_timeout. Not for unix sockets.

@@ -93,8 +93,8 @@ result<std::shared_ptr<const connect_plan>> follow(const connect_plan &plan, con
   if (!to || to->has_credentials())
     return refused(why, "the server redirects the upgrade to what is no URL of a WebSocket",
                    "check the path of the URL; the header Location of its answer tells more");
-  if (plan.where.is_unix() != to->is_unix())
-    return refused(why, "the server behind the unix socket redirects the upgrade to another host",
+  if (plan.where.is_unix() != to->is_unix() || plan.where.socket_path() != to->socket_path())
+    return refused(why, "the server behind the unix socket redirects the upgrade away from it",
                    "that is not followed; connect there, if it is meant");
   if (plan.where.is_secure() && !to->is_secure())
     return refused(why, "the server redirects the upgrade from wss:// to ws://",

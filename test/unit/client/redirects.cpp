@@ -65,7 +65,9 @@ BOOST_AUTO_TEST_CASE(some_are_never_followed) {
   for (const auto *to : {"ftp://h/", "tcp://h:1", "javascript:alert(1)", "http://", "ws://u:p@h/",
                          "http://h:99999/", "mailto:a@b"})
     BOOST_TEST(seen_from("ws://h/", to).find("no URL of a WebSocket") != std::string::npos);
-  BOOST_TEST(seen_from("ws+unix:///s:/a", "http://h/").find("unix socket") != std::string::npos);
+  BOOST_TEST(seen_from("ws+unix:///s:/a", "///s:/b?c") == "ws+unix:///s:/b?c");
+  for (const auto *to : {"http://h/", "///t:/a", "//t:/a", "//s:/a", "///s/../t:/a"})
+    BOOST_TEST(seen_from("ws+unix:///s:/a", to).find("unix socket") != std::string::npos);
   BOOST_TEST(is_redirect(redirect("/", 301)));
   BOOST_TEST(is_redirect(redirect("/", 308)));
   BOOST_TEST(!is_redirect(redirect("/", 304)));
