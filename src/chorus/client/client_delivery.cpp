@@ -161,11 +161,13 @@ void client_core::account(session &s) {
   const auto begun = std::max(accepted > back ? accepted - back : 0, last.messages_sent);
   const auto stale = begun < direct_ ? std::min(direct_ - begun, back) : 0;
   lock held(mutex_);
-  // From the last to the first, as they are in `lent_`; what else comes back has no extras.
-  while (unsent.size() > stale) {
+  // From the last to the first, as they are in `lent_`; what else comes back has no extras. What was
+  // sent directly takes no number, so the numbers fall at most as fast as messages come.
+  for (std::uint64_t taken = 0; unsent.size() > stale; ++taken) {
     queued_message m{std::move(unsent.back()), nullptr};
     unsent.pop_back();
-    if (!lent_.empty() && lent_.back().second.content == m.content) {
+    if (!lent_.empty() && handed_ - lent_.back().first <= taken &&
+        lent_.back().second.content == m.content) {
       m.extras = std::move(lent_.back().second.extras);
       lent_.erase(lent_.size() - 1);
     }

@@ -165,6 +165,59 @@ BOOST_AUTO_TEST_CASE(a_message_cut_in_the_middle_is_unconfirmed_and_the_rest_is_
   }(w));
 }
 
+// The key is that of the first, which had begun.
+BOOST_AUTO_TEST_CASE(an_equal_message_that_comes_back_gets_no_key) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    event_log log(here.rt.executor());
+    auto o = watched({l.url()}, log);
+    o.session.queue_bytes = 4 * huge;
+    o.outbox_bytes = 4 * huge;
+    o.backoff.initial = o.backoff.cap = 1h;
+    client c(here.rt, std::move(o));
+    auto p = co_await l.accept_open();
+    BOOST_TEST((co_await c.connected()).has_value());
+    const message same(std::string(huge, 'h'));
+    BOOST_TEST(c.try_send(same, {.key = "k"}).has_value());
+    BOOST_TEST(c.try_send(same).has_value());
+    BOOST_TEST(!(co_await p.read_frame_head()).empty()); // the first has begun
+    p.reset();
+    co_await log.wait("gone");
+    BOOST_TEST(c.stats().queued_messages == 1U);
+    BOOST_TEST(c.try_send("newer", {.key = "k"}).has_value());
+    BOOST_TEST(c.stats().queued_messages == 2U);
+    BOOST_TEST(c.stats().messages_replaced == 0U);
+  }(w));
+}
+
+// With what was sent past the client between them.
+BOOST_AUTO_TEST_CASE(messages_that_come_back_keep_their_keys) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    event_log log(here.rt.executor());
+    auto o = watched({l.url()}, log);
+    o.backoff.initial = o.backoff.cap = 1h;
+    client c(here.rt, std::move(o));
+    auto p = co_await l.accept_open();
+    BOOST_TEST((co_await c.connected()).has_value());
+    // Within one turn, so that nothing begins.
+    for (const auto *key : {"a", "b"}) {
+      BOOST_TEST(c.try_send("same", {.key = key}).has_value());
+      BOOST_TEST(c.current().try_send("direct").has_value());
+      BOOST_TEST(c.try_send("plain").has_value());
+    }
+    c.current().abort();
+    co_await log.wait("gone");
+    BOOST_TEST(c.stats().queued_messages == 6U);
+    for (const auto *key : {"a", "b"})
+      BOOST_TEST(c.try_send("newer", {.key = key}).has_value());
+    BOOST_TEST(c.stats().queued_messages == 6U);
+    BOOST_TEST(c.stats().messages_replaced == 2U);
+  }(w));
+}
+
 BOOST_AUTO_TEST_CASE(the_end_of_the_runtime_is_accounted_for) {
   std::optional<client> c;
   auto w = std::make_unique<world>();
