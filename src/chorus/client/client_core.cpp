@@ -1,6 +1,7 @@
 #include <chorus/client/client_core.hpp>
 
 #include <chorus/async/parked.hpp>
+#include <chorus/session/bounds.hpp>
 
 #include <boost/asio/this_coro.hpp>
 
@@ -78,11 +79,26 @@ std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &opti
   return plans;
 }
 
+client_options with_bounds(client_options given) {
+  given.session = bounded(given.session);
+  for (auto *time : {&given.proven_after, &given.authenticate_timeout, &given.check_timeout,
+                     &given.max_retry_after})
+    *time = std::min(*time, longest_time);
+  return given;
+}
+
+backoff_options delays_of(const client_options &options) {
+  auto delays = options.reconnect.delays().value_or(options.backoff);
+  delays.initial = std::min(delays.initial, longest_time);
+  delays.cap = std::min(delays.cap, longest_time);
+  return delays;
+}
+
 } // namespace
 
 client_core::client_core(std::shared_ptr<shard> home, client_options options)
-    : home_(std::move(home)), options_(std::move(options)), plans_(make_plans(options_)),
-      backoff_(options_.reconnect.delays().value_or(options_.backoff)), random_state_(fresh_seed()),
+    : home_(std::move(home)), options_(with_bounds(std::move(options))),
+      plans_(make_plans(options_)), backoff_(delays_of(options_)), random_state_(fresh_seed()),
       expiry_timer_(*this, [](timer &t) noexcept { static_cast<alarm &>(t).owner.arm_expiry(); }),
       handler_limit_(*this, [](timer &t) noexcept {
         auto &core = static_cast<alarm &>(t).owner;

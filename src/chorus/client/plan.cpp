@@ -5,6 +5,7 @@
 #include <chorus/client/protocols.hpp>
 #include <chorus/protocol/handshake.hpp>
 #include <chorus/protocol/header_text.hpp>
+#include <chorus/session/bounds.hpp>
 
 #include <algorithm>
 #include <cstdlib>
@@ -165,7 +166,8 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
     return bad_option("connect_stagger must be 10 ms or more (RFC 8305 section 8)");
   if (options.max_response_bytes == 0)
     return bad_option("max_response_bytes must not be zero");
-  if (const auto complaint = complaint_about(options.session.heartbeat); !complaint.empty())
+  plan->session = bounded(options.session);
+  if (const auto complaint = complaint_about(plan->session.heartbeat); !complaint.empty())
     return bad_option(std::string(complaint));
   const auto &deflate = options.session.compression;
   if (deflate.enabled) {
@@ -178,18 +180,15 @@ result<std::shared_ptr<connect_plan>> make_plan(std::string_view text,
       return bad_option("compression memory levels go from 1 to 9");
   }
 
-  // Far enough away, and still a time that can be added to the present one.
-  constexpr auto longest = std::chrono::milliseconds(std::chrono::hours(24 * 365));
-  plan->session = options.session;
-  plan->dial.resolve_timeout = std::min(options.resolve_timeout, longest);
-  plan->dial.connect_timeout = std::min(options.connect_timeout, longest);
-  plan->dial.tls_timeout = std::min(options.tls_timeout, longest);
+  plan->dial.resolve_timeout = std::min(options.resolve_timeout, longest_time);
+  plan->dial.connect_timeout = std::min(options.connect_timeout, longest_time);
+  plan->dial.tls_timeout = std::min(options.tls_timeout, longest_time);
   plan->dial.keep_alive = options.keep_alive;
-  plan->dial.stagger = std::min(options.connect_stagger, longest);
+  plan->dial.stagger = std::min(options.connect_stagger, longest_time);
   plan->dial.observer = options.observer;
   if (options.tls)
     plan->dial.tls = *options.tls;
-  plan->upgrade_timeout = std::min(options.upgrade_timeout, longest);
+  plan->upgrade_timeout = std::min(options.upgrade_timeout, longest_time);
   plan->max_response_bytes = options.max_response_bytes;
   plan->max_redirects = options.max_redirects;
   plan->proxy = options.proxy;

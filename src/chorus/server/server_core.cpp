@@ -2,6 +2,7 @@
 
 #include <chorus/async/remote.hpp>
 #include <chorus/protocol/handshake.hpp>
+#include <chorus/session/bounds.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -70,6 +71,7 @@ result<> check(const server_options &options) {
 
 server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options options)
     : runtime_(std::move(runtime)), setup_(std::make_shared<server_setup>()) {
+  options.session = bounded(options.session);
   if (const auto complaint = complaint_about(options.session.heartbeat); !complaint.empty())
     throw std::invalid_argument("chorus: server_options: session." + std::string(complaint));
   setup_->options = std::move(options);

@@ -37,6 +37,7 @@ enum class lane : unsigned char {
 };
 std::string_view to_string(lane) noexcept;
 
+// A time of a year or more means never.
 struct heartbeat_options {
   // A ping is sent this often: it measures the round trip and confirms what was sent before. Zero
   // sends none. Like pong_wait for WebSocket only: framed streams have no pings.
@@ -65,7 +66,8 @@ struct session_options {
   std::size_t inbox_bytes = std::size_t{256} << 10; // received but not taken; then TCP pushes back
   std::size_t inbox_messages = 1024;
   heartbeat_options heartbeat{};
-  // How long a close waits for the queue to drain and the peer to answer before it aborts.
+  // How long a close waits for the queue to drain and the peer to answer before it aborts; a year at
+  // most.
   std::chrono::milliseconds close_timeout{5'000};
   deflate_options compression{};     // permessage-deflate, off by default
   framing frame = framing::length32; // of tcp:// and tls:// connections

@@ -1,6 +1,9 @@
 #include <chorus/session/session.hpp>
 
+#include <chorus/session/bounds.hpp>
 #include <chorus/session/verbs.hpp>
+
+#include <algorithm>
 
 namespace chorus {
 
@@ -31,6 +34,16 @@ std::string_view complaint_about(const heartbeat_options &given) noexcept {
     return "heartbeat.pong_wait must be longer than heartbeat.ping_interval, else peers are given "
            "up that had nothing to answer; zero switches either off";
   return {};
+}
+
+session_options bounded(session_options given) noexcept {
+  auto &heartbeat = given.heartbeat;
+  for (auto *time : {&heartbeat.ping_interval, &heartbeat.pong_wait, &heartbeat.write_wait,
+                     &heartbeat.idle_limit})
+    if (*time >= longest_time)
+      *time = std::chrono::milliseconds(0);
+  given.close_timeout = std::min(given.close_timeout, longest_time);
+  return given;
 }
 } // namespace detail
 
@@ -182,7 +195,8 @@ task<result<>> session::flush() {
 task<result<std::chrono::nanoseconds>> session::ping(std::chrono::milliseconds timeout) {
   if (!core_)
     return failed<std::chrono::nanoseconds>(no_session());
-  return here_or_there<std::chrono::nanoseconds>(core_, ping_here(core_, timeout));
+  return here_or_there<std::chrono::nanoseconds>(
+      core_, ping_here(core_, std::min(timeout, detail::longest_time)));
 }
 
 task<result<>> session::close(close_code code, std::string_view reason) {
