@@ -4,7 +4,9 @@
 #include <chorus/async/runtime_core.hpp>
 #include <chorus/client/gathering.hpp>
 #include <chorus/client/group_member.hpp>
+#include <chorus/session/bounds.hpp>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <random>
@@ -153,7 +155,8 @@ private:
     std::vector<std::chrono::milliseconds> waits(all.size());
     if (options.jitter.count() > 0) {
       std::random_device device;
-      std::uniform_int_distribution<std::chrono::milliseconds::rep> any(0, options.jitter.count());
+      std::uniform_int_distribution<std::chrono::milliseconds::rep> any(
+          0, std::min(options.jitter, longest_time).count());
       for (auto &wait : waits)
         wait = std::chrono::milliseconds(any(device));
     }

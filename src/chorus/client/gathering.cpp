@@ -2,11 +2,13 @@
 
 #include <chorus/async/parked.hpp>
 #include <chorus/base/text.hpp>
+#include <chorus/session/bounds.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include <algorithm>
 #include <exception>
 #include <string>
 #include <utility>
@@ -35,7 +37,7 @@ task<result<std::vector<result<>>>> gathering::all(std::shared_ptr<gathering> se
   auto &g = *self;
   alarm over(g, deadline);
   if (deadline.count() > 0)
-    g.home_->start_after(over, deadline);
+    g.home_->start_after(over, std::min(deadline, longest_time));
   const auto cancellation = co_await asio::this_coro::cancellation_state;
   scoped_waiter w(g.mutex_, co_await asio::this_coro::executor);
   g.start_more();

@@ -474,6 +474,20 @@ BOOST_AUTO_TEST_CASE(the_runtime_goes_first) {
   BOOST_TEST(g.states().size() == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(a_deadline_as_long_as_can_be_is_none) {
+  world w;
+  w.run([](world &here) -> task<> {
+    host h(here);
+    BOOST_REQUIRE((co_await h.server.start()).has_value());
+    client_group g(here.rt);
+    fill(g, 3, h.url());
+    chorus::connect_all_options patient;
+    patient.deadline = std::chrono::milliseconds::max();
+    BOOST_TEST(good(co_await g.connect_all(patient)) == 3U);
+    BOOST_TEST(good(co_await g.close_all()) == 3U);
+  }(w));
+}
+
 BOOST_AUTO_TEST_CASE(handlers_are_the_members_own) {
   world w;
   w.run([](world &here) -> task<> {
