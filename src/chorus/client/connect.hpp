@@ -32,9 +32,9 @@ struct connect_options {
   std::span<const std::string_view> subprotocols{}; // in order of preference
   session_options session{};
   const tls_options *tls = nullptr; // null: the safe defaults
-  // Names (not literal addresses) are looked up one after another on the one resolver thread that Asio
-  // has for the shard's io_context: a slow look-up is not interrupted, and holds up those behind it,
-  // whose time runs meanwhile.
+  // Names (not literal addresses, nor "localhost" and what is below it) are looked up by the system's
+  // resolver, on threads beside the shards: 8 at a time in a process, further ones wait in line while their
+  // time runs. A look-up that is given up goes on there, and holds up neither the runtime nor the process.
   std::chrono::milliseconds resolve_timeout{5'000};
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds tls_timeout{10'000};

@@ -1,11 +1,8 @@
 #include <chorus/transport/dial.hpp>
 
-#include <chorus/base/text.hpp>
+#include <chorus/transport/resolve.hpp>
 #include <chorus/transport/socket_stream.hpp>
 #include <chorus/transport/tls.hpp>
-#include <chorus/transport/waiter.hpp>
-
-#include <boost/asio/ip/tcp.hpp>
 
 #include <vector>
 
@@ -13,88 +10,12 @@ namespace chorus::transport {
 
 namespace {
 
-namespace asio = boost::asio;
-using asio::ip::tcp;
-using std::chrono::milliseconds;
-
-failure unresolved(chorus::error code, std::string sentence, std::string hint = {}) {
-  failure_detail detail;
-  detail.where = stage::resolve;
-  detail.sentence = std::move(sentence);
-  detail.hint = std::move(hint);
-  return failure(make_error_code(code), std::move(detail));
-}
-
 failure not_a_path(const std::string &path) {
   failure_detail detail;
   detail.where = stage::connect;
   detail.address = "unix:" + path;
   detail.sentence = "the path of a socket file has 1 to 107 bytes";
   return failure(make_error_code(error::bad_url), std::move(detail));
-}
-
-// A look-up in progress. The system's resolver can't be interrupted, so it may outlast the coroutine
-// that asked.
-struct lookup {
-  waiter *waiting = nullptr;
-  error_code error;
-  std::vector<endpoint> found;
-};
-
-class asking {
-public:
-  asking(std::shared_ptr<lookup> l, waiter &w) : lookup_(std::move(l)) { lookup_->waiting = &w; }
-  ~asking() { lookup_->waiting = nullptr; }
-  asking(const asking &) = delete;
-  asking &operator=(const asking &) = delete;
-
-private:
-  std::shared_ptr<lookup> lookup_;
-};
-
-task<result<std::vector<endpoint>>> resolve(detail::shard &home, const dial_target &target,
-                                            milliseconds limit) {
-  std::vector<endpoint> literal;
-  error_code not_literal;
-  unsigned short port = 0;
-  const auto address = asio::ip::make_address(target.host, not_literal);
-  const auto kind = parse_port(target.port, port);
-  if (kind == port_kind::invalid)
-    co_return unresolved(error::resolve_failed,
-                         "\"" + target.port + "\" is no port; ports are numbers from 0 to 65535");
-  if (!not_literal && kind == port_kind::number) {
-    const tcp::endpoint e(address, port);
-    literal.emplace_back(e.data(), e.size());
-    co_return literal;
-  }
-  waiter waiting(home);
-  auto state = std::make_shared<lookup>();
-  asking until_done(state, waiting);
-  tcp::resolver resolver(home.context());
-  resolver.async_resolve(target.host, target.port,
-                         [state](error_code ec, const tcp::resolver::results_type &results) {
-                           state->error = ec;
-                           for (const auto &entry : results) {
-                             const auto e = entry.endpoint();
-                             state->found.emplace_back(e.data(), e.size());
-                           }
-                           if (state->waiting)
-                             state->waiting->on_ready(0);
-                         });
-  const bool in_time = co_await waiting.wait(home.now() + limit);
-  if (!in_time)
-    co_return unresolved(error::resolve_timeout,
-                         "looking up " + target.host + " took longer than " + detail::in_ms(limit),
-                         "is the DNS server reachable?");
-  if (state->error == asio::error::service_not_found)
-    co_return unresolved(error::resolve_failed, "the port \"" + target.port +
-                                                    "\" is neither a number nor a known service");
-  if (state->error || state->found.empty())
-    co_return unresolved(error::resolve_failed,
-                         "the host name " + target.host + " is not known (" +
-                             state->error.message() + ")",
-                         "check its spelling and the DNS");
-  co_return std::move(state->found);
 }
 
 // A failure on the way to the proxy, which has nothing to do with the host.
@@ -131,10 +52,12 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
     addresses.emplace_back(&name, size);
   } else {
     auto found = result<std::vector<endpoint>>(std::vector<endpoint>());
-    if (options.look_up)
+    if (options.look_up) {
       found = options.look_up(first);
-    else
-      found = co_await resolve(home, first, options.resolve_timeout);
+    } else {
+      auto looking = resolve(home, first.host, first.port, options.resolve_timeout);
+      found = co_await std::move(looking);
+    }
     if (!found)
       co_return by_proxy ? of_proxy(found.error(), first) : found.error();
     addresses = interleave(std::move(*found));
