@@ -5,14 +5,14 @@
 #include <chorus/transport/descriptor.hpp>
 
 #include <csignal>
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <netinet/in.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-
-extern char **environ;
+#include <unistd.h>
 
 using namespace client_test;
 
@@ -40,6 +40,7 @@ private:
   unsigned short number_ = 0;
 };
 
+// Ends with the object, and with whoever started it, however that ends.
 class process {
 public:
   explicit process(std::vector<std::string> command) {
@@ -47,35 +48,44 @@ public:
     for (auto &word : command)
       argv.push_back(word.data());
     argv.push_back(nullptr);
-    posix_spawn_file_actions_t quiet;
-    ::posix_spawn_file_actions_init(&quiet);
+    const auto parent = ::getpid();
+    pid_ = ::fork();
+    if (pid_ != 0)
+      return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) // gone before that
+      ::_exit(127);
+    const int nowhere = ::open("/dev/null", O_WRONLY);
     for (const int fd : {1, 2})
-      ::posix_spawn_file_actions_addopen(&quiet, fd, "/dev/null", O_WRONLY, 0);
-    started_ = ::posix_spawnp(&pid_, argv[0], &quiet, nullptr, argv.data(), environ) == 0;
-    ::posix_spawn_file_actions_destroy(&quiet);
+      ::dup2(nowhere, fd);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
   }
   ~process() {
-    if (!started_)
+    if (!running())
       return;
     ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
   }
   process(const process &) = delete;
   process &operator=(const process &) = delete;
-  bool started() const noexcept { return started_; }
-  bool running() { return started_ && ::waitpid(pid_, nullptr, WNOHANG) == 0; }
+  bool running() noexcept {
+    if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) != 0)
+      pid_ = -1; // reaped: the number may be another's now
+    return pid_ > 0;
+  }
 
 private:
   pid_t pid_ = -1;
-  bool started_ = false;
 };
 
-bool is_there(const char *program) {
+std::string path_of(const std::string &program) {
+  std::string path;
   for (const auto *folder : {"/usr/bin/", "/usr/sbin/", "/usr/local/bin/"})
-    if (std::filesystem::exists(std::string(folder) + program))
-      return true;
-  BOOST_TEST_MESSAGE("skipped: " << program << " is not installed");
-  return false;
+    if (path.empty() && std::filesystem::exists(folder + program))
+      path = folder + program;
+  BOOST_REQUIRE_MESSAGE(!path.empty(), program << " is not installed; ./run test installs it");
+  return path;
 }
 
 class scratch {
@@ -161,8 +171,6 @@ task<> try_out(world &here, std::string scheme, unsigned short port, unsigned st
 BOOST_AUTO_TEST_SUITE(real_proxies)
 
 BOOST_AUTO_TEST_CASE(tinyproxy) {
-  if (!is_there("tinyproxy"))
-    return;
   world w;
   w.run([](world &here) -> task<> {
     const reserved_port port;
@@ -170,7 +178,7 @@ BOOST_AUTO_TEST_CASE(tinyproxy) {
     const auto config = folder / "tinyproxy.conf";
     std::ofstream(config) << "Port " << port.text() << "\nListen 127.0.0.1\nAllow 127.0.0.1\n"
                           << "Timeout 60\nMaxClients 10\nBasicAuth me secret\n";
-    process proxy({"tinyproxy", "-d", "-c", config});
+    process proxy({path_of("tinyproxy"), "-d", "-c", config});
     const bool up = co_await listens(proxy, port.number());
     BOOST_REQUIRE(up);
     co_await try_out(here, "http://", port.number(), 401);
@@ -178,12 +186,11 @@ BOOST_AUTO_TEST_CASE(tinyproxy) {
 }
 
 BOOST_AUTO_TEST_CASE(microsocks) {
-  if (!is_there("microsocks"))
-    return;
   world w;
   w.run([](world &here) -> task<> {
     const reserved_port port;
-    process proxy({"microsocks", "-i", "127.0.0.1", "-p", port.text(), "-u", "me", "-P", "secret"});
+    process proxy(
+        {path_of("microsocks"), "-i", "127.0.0.1", "-p", port.text(), "-u", "me", "-P", "secret"});
     const bool up = co_await listens(proxy, port.number());
     BOOST_REQUIRE(up);
     co_await try_out(here, "socks5://", port.number(), 0);
