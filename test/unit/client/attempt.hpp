@@ -3,6 +3,8 @@
 
 #include "scripted.hpp"
 
+#include <chorus/async/shard.hpp>
+
 namespace client_test {
 
 using chorus::connect;
@@ -16,6 +18,14 @@ inline attempt dial(world &w, const listener &l, connect_options o = {}) {
 
 inline bool says(const failure &f, std::string_view part) {
   return f.message().find(part) != std::string::npos;
+}
+
+// Time by hand, until `done`.
+template <class F> task<> pass_time(chorus::detail::shard &home, F &done) {
+  while (!done()) {
+    home.advance(5ms);
+    co_await turns(10);
+  }
 }
 
 } // namespace client_test

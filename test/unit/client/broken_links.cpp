@@ -83,14 +83,6 @@ task<sizes> measure(place &p) {
   co_return out;
 }
 
-// Time by hand, until `done`.
-template <class F> task<> pass_time(chorus::detail::shard &home, F &done) {
-  while (!done()) {
-    home.advance(5ms);
-    co_await turns(10);
-  }
-}
-
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(broken_links)
@@ -255,6 +247,8 @@ BOOST_AUTO_TEST_CASE(what_a_cut_swallows_is_counted) {
 BOOST_AUTO_TEST_CASE(what_never_answers_times_out) {
   world w;
   w.run([](world &here) -> task<> {
+    auto &home = *chorus::detail::shard::current();
+    home.use_manual_clock();
     place p(here);
     co_await p.open(here);
     faults hole, half_asked, half_answered;
@@ -263,21 +257,31 @@ BOOST_AUTO_TEST_CASE(what_never_answers_times_out) {
     half_answered.stall_down = 20;
     chorus::connect_options hasty;
     hasty.upgrade_timeout = 50ms;
+    std::size_t stalls = 0;
     for (const auto &f : {hole, half_asked, half_answered}) {
       p.proxy->next(f);
       const auto url = p.proxy->url();
-      auto dialled = connect(url, hasty);
-      const auto s = co_await std::move(dialled);
+      attempt dialled(here.rt.executor(), connect(url, hasty));
+      if (f.first == welcome::black_hole)
+        co_await p.proxy->seen(event::accepted);
+      else
+        co_await p.proxy->seen(event::stalled, ++stalls);
+      const auto over = [&dialled] { return dialled.done(); };
+      co_await pass_time(home, over);
+      const auto s = co_await dialled.get();
       BOOST_REQUIRE(!s.has_value());
       BOOST_CHECK(s.error() == error::upgrade_timeout);
       BOOST_TEST(!is_fatal(s.error()));
-      p.proxy->next(f);
     }
+    BOOST_TEST(p.proxy->bytes(way::down) == half_answered.stall_down);
     co_await p.proxy->seen(event::ended); // the client has hung up on the black hole
+    for (const auto &f : {hole, half_asked, half_answered})
+      p.proxy->next(f);
     auto o = eager({p.proxy->url()});
     o.upgrade_timeout = 50ms;
     client c(here.rt, std::move(o));
-    BOOST_TEST((co_await c.connected()).has_value());
+    const auto open = [&c] { return c.state() == client_state::open; };
+    co_await pass_time(home, open);
     BOOST_TEST(c.stats().attempts >= 4U);
     BOOST_CHECK(c.last_failure() == error::upgrade_timeout);
     co_await c.close();
