@@ -229,6 +229,8 @@ BOOST_AUTO_TEST_CASE(a_proxy_that_is_not_there_or_says_nothing) {
     BOOST_CHECK(r.error() == error::connect_failed);
     BOOST_TEST(says(r.error(), "the proxy 127.0.0.1:"));
 
+    auto &home = *chorus::detail::shard::current();
+    home.use_manual_clock();
     listener l(here);
     connect_options o;
     const auto proxy = "socks5://" + at(l);
@@ -236,6 +238,8 @@ BOOST_AUTO_TEST_CASE(a_proxy_that_is_not_there_or_says_nothing) {
     o.connect_timeout = 50ms;
     attempt silent(here.rt.executor(), connect("ws://far.test/", o));
     auto p = co_await l.accept();
+    const auto over = [&silent] { return silent.done(); };
+    co_await pass_time(home, over);
     const auto late = co_await silent.get();
     BOOST_REQUIRE(!late.has_value());
     BOOST_CHECK(late.error() == error::proxy_timeout);

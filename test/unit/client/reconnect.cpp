@@ -1,6 +1,6 @@
 // What a client does when connections fail, end, and come back.
 
-#include "scripted.hpp"
+#include "attempt.hpp"
 
 #include <array>
 
@@ -278,14 +278,16 @@ BOOST_AUTO_TEST_CASE(reconnect_now_does_not_wait) {
 BOOST_AUTO_TEST_CASE(deadlines_of_an_attempt_are_transient) {
   world w;
   w.run([](world &here) -> task<> {
+    auto &home = *chorus::detail::shard::current();
+    home.use_manual_clock();
     listener l(here);
     auto o = eager({l.url()});
     o.upgrade_timeout = 30ms;
     client c(here.rt, std::move(o));
-    {
-      auto silent = co_await l.accept();
-      co_await silent.wait_gone();
-    }
+    auto silent = co_await l.accept();
+    const auto again = [&c] { return c.stats().attempts == 2; };
+    co_await pass_time(home, again);
+    co_await silent.wait_gone();
     auto p = co_await l.accept_open();
     BOOST_TEST((co_await c.connected()).has_value());
     BOOST_CHECK(c.last_failure() == error::upgrade_timeout);

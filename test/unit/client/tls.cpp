@@ -322,19 +322,26 @@ BOOST_AUTO_TEST_CASE(a_plain_port_is_no_tls) {
 BOOST_AUTO_TEST_CASE(silence_and_hanging_up_are_transient) {
   world w;
   w.run([](world &here) -> task<> {
+    auto &home = *chorus::detail::shard::current();
+    home.use_manual_clock();
+    event_log log(here.rt.executor());
     listener l(here);
     auto o = eager_tls("wss://127.0.0.1:" + std::to_string(l.port()));
     o.tls_timeout = 30ms;
+    o.on_error = [&log](const failure &) { log.add("error"); };
     client c(here.rt, std::move(o));
-    {
-      auto silent = co_await l.accept();
-      co_await silent.wait_gone();
-    }
-    auto rude = co_await l.accept(); // the next attempt
+    auto silent = co_await l.accept();
+    const auto second = [&c] { return c.stats().attempts == 2; };
+    co_await pass_time(home, second);
+    co_await silent.wait_gone();
+    auto rude = co_await l.accept();
     BOOST_TEST((c.last_failure() == error::tls_timeout));
     BOOST_TEST((c.last_failure().detail().where == stage::tls));
     BOOST_TEST(!(co_await rude.read_frame_head()).empty()); // some of the client's hello
     rude.reset();
+    co_await log.wait("error", 2);
+    const auto third = [&c] { return c.stats().attempts == 3; };
+    co_await pass_time(home, third);
     auto next = co_await l.accept();
     BOOST_TEST_INFO(c.last_failure().message());
     BOOST_TEST((c.last_failure() == error::lost));
