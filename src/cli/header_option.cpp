@@ -7,6 +7,12 @@ namespace cli {
 
 namespace {
 
+// What may be shown of a line that is none: its rest can be a token.
+std::string begin_of(const std::string &line) {
+  const auto end = line.find_first_of(" \t:");
+  return end == line.npos || end == 0 ? "this" : "'" + line.substr(0, end) + "...'";
+}
+
 // "K: V", with a name of token characters and a value without control characters.
 bool split_header(std::string_view line, std::pair<std::string, std::string> &out) {
   const auto colon = line.find(':');
@@ -41,7 +47,7 @@ void add_header_option(CLI::App &app, std::vector<std::string> &lines,
       ->each([&headers](const std::string &line) {
         std::pair<std::string, std::string> parts;
         if (!split_header(line, parts))
-          throw CLI::ValidationError("'" + line + "' is no header; say 'Name: value'");
+          throw CLI::ValidationError(begin_of(line) + " is no header; say 'Name: value'");
         headers.push_back(std::move(parts));
       });
 }

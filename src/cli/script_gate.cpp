@@ -56,7 +56,7 @@ std::pair<std::string, std::string> gate_complaint(const json::object &arguments
                 : std::pair<std::string, std::string>{
                       "a host without a scheme needs a \"port\" for framed TCP; for WebSocket say "
                       "ws://" +
-                          host,
+                          host.substr(host.rfind('@') + 1),
                       "host"};
   }
   const auto url = chorus::url::parse(gate_url(arguments));

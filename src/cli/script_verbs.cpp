@@ -1,5 +1,6 @@
 #include "script_run.hpp"
 
+#include "reach_options.hpp"
 #include "script_kinds.hpp"
 #include "script_names.hpp"
 #include "script_within.hpp"
@@ -21,8 +22,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Without the query, which may hold a token.
-std::string public_url(const std::string &url) { return url.substr(0, url.find('?')); }
+// Without a password, and without the query, which may hold a token under any name.
+std::string public_url(const std::string &url) {
+  const auto out = without_secrets(url);
+  return out.substr(0, out.find('?'));
+}
 
 std::string too_late(const char *what, std::chrono::milliseconds bound) {
   return std::string(what) + " within " + to_text(bound) + "; \"timeout\" sets how long to wait";

@@ -102,6 +102,16 @@ class Help(Contract):
             with self.subTest(arguments):
                 self.assertEqual(run(*arguments).err.count(arguments[-2]), 1)
 
+    def test_wrong_header_is_not_echoed(self):
+        for line, begin in (("Authorization Bearer secret", "'Authorization...'"), ("secret", "this"),
+                            ("Authorization\tsecret", "'Authorization...'"), (": secret", "this"),
+                            ("Authorization: secret\x01", "'Authorization...'")):
+            with self.subTest(line):
+                ended = run("connect", "ws://127.0.0.1:1/", "--header", line)
+                self.assert_status(ended, USAGE)
+                self.assertNotIn("secret", ended.err)
+                self.assertIn(f"{begin} is no header", ended.err)
+
     def test_ping_interval_does_not_depend_on_silence(self):
         for command in ("serve", "connect"):
             self.assertIn("whatever else", " ".join(run(command, "--help").out.decode().split()))

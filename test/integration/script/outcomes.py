@@ -134,10 +134,30 @@ class Running(Scripting):
         self.assertRegex(lines[3], r"^4 steps: 2 passed, 1 failed, 1 skipped, in [\d.]+ s$")
         self.assertEqual(ended.out, b"x\n")
 
-    def test_no_token_in_progress(self):
-        ended = self.script([{**self.echo, "host": self.server.url + "/echo?token=secret"}])
+    def test_no_secret_in_progress(self):
+        host = self.server.url.replace("://", "://user:hidden@") + "/echo?room=secret&token=secret"
+        ended = self.script([{**self.echo, "host": host}, {"cmd": "reconnect"}])
         self.assert_status(ended, OK)
-        self.assertNotIn("secret", ended.err)
+        self.assertEqual(ended.err.count("/echo"), 2, ended.err)
+        sock, port = unused_port()
+        with sock:
+            refused = self.script([{"cmd": "connect_gate", "host": f"ws://user:hidden@127.0.0.1:{port}/?token=secret"}])
+            self.assert_status(refused, REFUSED)
+        framed = self.script([{"cmd": "connect_gate", "host": f"tcp://user:hidden@127.0.0.1:{self.tcp.port}"},
+                              {"cmd": "ping"}])
+        for one in (ended, refused, framed):
+            self.assertNotIn("secret", one.err)
+            self.assertNotIn("hidden", one.err)
+
+    def test_no_value_of_a_header_in_complaints(self):
+        for headers in ({"Authorization Bearer secret": ""}, {"Authorization": "Bearer secret\n"},
+                        {"Authorization": ["secret"]}, {"X-Pin": 5318008}, "Authorization: Bearer secret"):
+            with self.subTest(headers):
+                ended = self.script([{**self.echo, "headers": headers}])
+                self.assert_status(ended, USAGE)
+                self.assertIn("header", ended.err)
+                self.assertNotIn("secret", ended.err)
+                self.assertNotIn("5318008", ended.err)
 
     def test_quiet(self):
         ended = self.script([{"cmd": "print", "message": "x"}], "--quiet")
