@@ -122,7 +122,11 @@ task<status> conversation::run(std::unique_ptr<link> with) {
     const bool enough = settings_.count != 0 && taken_ == settings_.count;
     if (enough || failed_ != status::ok || !record(false, *m))
       continue;
-    if (co_await take(std::move(*m)) && ++taken_ == settings_.count) {
+    taking_ = true;
+    const bool taken = co_await take(std::move(*m));
+    taking_ = false;
+    last_message_ = std::chrono::steady_clock::now();
+    if (taken && ++taken_ == settings_.count) {
       if (settings_.echo)
         co_await link_->flush();
       close();
@@ -244,8 +248,10 @@ task<> conversation::replay() {
 task<> conversation::watch_clock() {
   const auto self = shared_from_this();
   for (;;) {
-    const auto due = last_message_ + settings_.timeout;
-    if (std::chrono::steady_clock::now() >= due)
+    const auto now = std::chrono::steady_clock::now();
+    // What waits for this side's own output, or for the peer to read an echo, is no silence of the peer.
+    const auto due = (taking_ ? now : last_message_) + settings_.timeout;
+    if (now >= due)
       break;
     silence_.expires_at(due);
     boost::system::error_code ec;

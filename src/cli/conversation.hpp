@@ -73,6 +73,7 @@ private:
   const std::shared_ptr<answer_kept> answer_ = std::make_shared<answer_kept>();
   std::unique_ptr<link> link_;
   std::chrono::steady_clock::time_point last_message_{};
+  bool taking_ = false; // one that came; none is asked for meanwhile
   std::uint64_t taken_ = 0;
   bool stopped_ = false;
   bool closing_ = false;       // by this side

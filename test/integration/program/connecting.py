@@ -4,6 +4,7 @@ import pty
 import signal
 import subprocess
 import tempfile
+import threading
 
 from contract import (FAILED, OK, PATIENCE, PROTOCOL, TIMEOUT, USAGE, Contract, Peer, Serve,
                       close_frame, drain, finish, frame, program, run)
@@ -164,6 +165,38 @@ class Connecting(Contract):
         self.assert_status(ended, OK)
         self.assertEqual(heard, [(1, b"text"), (2, b"\x00\xff")])
         self.assertEqual(ended.out, b"")
+
+    def test_a_slow_reader_of_the_output_is_no_silence_of_the_peer(self):
+        lines = [b"%06d" % i + b"x" * 3000 for i in range(1000)]
+        heard, waited = [], threading.Event()
+
+        def script(sock):
+            sender = threading.Thread(target=lambda: sock.sendall(
+                b"".join(frame(1, line) for line in lines) + close_frame(1000)))
+            sender.start()
+            try:
+                sock.settimeout(4)  # twice --timeout, for what must not come
+                heard.append(sock.recv(4096))
+            except TimeoutError:
+                pass
+            waited.set()
+            sock.settimeout(PATIENCE)
+            drain(sock)
+            sender.join()
+
+        with Peer(script) as peer:
+            child = subprocess.Popen([program(), "connect", peer.url, "--timeout", "2s"], stdin=subprocess.PIPE,
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            try:
+                self.assertTrue(waited.wait(PATIENCE))
+                out, err = child.stdout.read(), child.stderr.read()
+                child.wait(PATIENCE)
+            finally:
+                child.kill()
+                child.communicate()
+        self.assertEqual(heard, [])
+        self.assertEqual((child.returncode, err), (OK, b""))
+        self.assertEqual(out.splitlines(), lines)
 
     def test_headers_and_subprotocols(self):
         with Peer(lambda sock: (sock.sendall(close_frame(1000)), drain(sock))) as peer:
