@@ -7,9 +7,11 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <clocale>
 #include <cstring>
 #include <cwchar>
+#include <cwctype>
 #include <stdexcept>
 #include <utility>
 
@@ -30,6 +32,27 @@ wchar_t decode(std::string_view bytes) {
   const auto n = std::mbrtowc(&c, bytes.data(), bytes.size(), &state);
   return n == bytes.size() ? c : n == 0 ? L'\0' : L'\ufffd';
 }
+
+std::string encode(const wchar_t *from, const wchar_t *to) {
+  std::string out;
+  std::array<char, MB_LEN_MAX> bytes;
+  std::mbstate_t state{};
+  for (; from != to; ++from) {
+    const auto n = std::wcrtomb(bytes.data(), *from, &state);
+    if (n == static_cast<std::size_t>(-1))
+      state = {};
+    else
+      out.append(bytes.data(), n);
+  }
+  return out;
+}
+
+// What only inserts itself, whatever was typed before it.
+bool is_plain(wchar_t c) { return c >= 0x20 && c != 0x7f && std::iswprint(static_cast<wint_t>(c)); }
+
+// How many keys are worth drawing the line afresh for, and how many one turn takes.
+constexpr std::size_t shortest_run = 16;
+constexpr std::size_t most_keys = 256;
 
 std::size_t width_of(wchar_t c) {
   const int w = ::wcwidth(c);
@@ -203,15 +226,26 @@ std::size_t line_editor::split(std::string_view bytes) {
   return at;
 }
 
-std::size_t line_editor::rows_above(const char *from, const char *to) const {
+std::size_t line_editor::rows_above(const wchar_t *from, const wchar_t *to) const {
   std::size_t width = prompt_.size();
-  const auto wide = columns();
-  for (std::string_view rest(from, static_cast<std::size_t>(to - from)); !rest.empty();) {
-    const auto length = std::min(rest.size(), length_of(static_cast<unsigned char>(rest[0])));
-    width += width_of(decode(rest.substr(0, length)));
-    rest.remove_prefix(length);
-  }
-  return width / wide;
+  for (; from != to; ++from)
+    width += width_of(*from);
+  return width / columns();
+}
+
+std::size_t line_editor::insert_run(std::size_t most) {
+  const auto last = keys_.begin() + static_cast<std::ptrdiff_t>(std::min(most, keys_.size()));
+  const auto end = std::find_if_not(keys_.begin(), last, is_plain);
+  const std::wstring run(keys_.begin(), end);
+  if (run.size() < shortest_run)
+    return 0;
+  hide();
+  const bool inserted = ::el_winsertstr(editor_, run.c_str()) == 0;
+  show();
+  if (!inserted)
+    return 0;
+  keys_.erase(keys_.begin(), end);
+  return run.size();
 }
 
 std::vector<line_editor::entered> line_editor::feed(std::string_view bytes) {
@@ -223,8 +257,9 @@ std::vector<line_editor::entered> line_editor::feed(std::string_view bytes) {
   const bool was_hidden = hidden_;
   if (was_hidden)
     show();
-  while (!keys_.empty()) {
-    const auto *before = ::el_line(editor_);
+  bool plain = false; // the last key was, so that none has begun something that takes more
+  for (std::size_t done = 0; !keys_.empty() && done < most_keys; ++done) {
+    const auto *before = ::el_wline(editor_);
     const auto used = static_cast<std::size_t>(before->lastchar - before->buffer);
     const auto key = keys_.front();
     if (used >= longest && key >= 0x20 && key != 0x7f) {
@@ -232,22 +267,30 @@ std::vector<line_editor::entered> line_editor::feed(std::string_view bytes) {
       keys_.pop_front();
       continue;
     }
+    if (plain) {
+      if (const auto some = insert_run(std::min(longest - used, most_keys - done)); some != 0) {
+        done += some - 1;
+        continue;
+      }
+    }
+    plain = is_plain(key);
     int count = 0;
-    const char *line = ::el_gets(editor_, &count);
+    const wchar_t *line = ::el_wgets(editor_, &count);
     if (!line || count <= 0)
       continue;
     const bool end = count == 1 && line[0] == 4;
-    const bool whole = line[count - 1] == '\n' || line[count - 1] == '\r';
+    const bool whole = line[count - 1] == L'\n' || line[count - 1] == L'\r';
     if (!end && !whole)
       continue;
+    plain = false;
     entered one;
     one.end = end;
     if (!end)
-      one.line.assign(line, static_cast<std::size_t>(count - 1));
+      one.line = encode(line, line + count - 1);
     one.cut = std::exchange(cut_, false);
     // The cursor stands below the line, or where Ctrl-D was typed behind the prompt.
     std::fflush(out_);
-    const auto rows = end ? 0 : rows_above(one.line.data(), one.line.data() + one.line.size()) + 1;
+    const auto rows = end ? 0 : rows_above(line, line + count - 1) + 1;
     if (rows != 0)
       put("\x1b[" + std::to_string(rows) + "A");
     put("\r\x1b[J");
@@ -270,7 +313,7 @@ void line_editor::hide() {
   if (!active_ || std::exchange(hidden_, true))
     return;
   std::fflush(out_);
-  const auto *line = ::el_line(editor_);
+  const auto *line = ::el_wline(editor_);
   const auto rows = rows_above(line->buffer, line->cursor);
   if (rows != 0)
     put("\x1b[" + std::to_string(rows) + "A");

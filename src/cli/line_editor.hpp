@@ -40,8 +40,10 @@ public:
     bool cut = false; // it was longer than `longest`
   };
   // Takes what was typed; the lines that it ended. Each has gone from the screen, for the caller to show it as it
-  // likes. Keys behind the end of input are dropped.
+  // likes. Keys behind the end of input are dropped. A paste takes several turns, for the loop to do other things
+  // in between: while `busy`, feed nothing more but "".
   std::vector<entered> feed(std::string_view bytes);
+  bool busy() const noexcept { return active_ && !keys_.empty(); }
   void hide();
   void show();
   // The terminal's size has changed, or its mode may have (after a stop by job control).
@@ -60,7 +62,9 @@ private:
   // How much of `bytes` are whole keys, which are appended to the queue.
   std::size_t split(std::string_view bytes);
   void put(std::string_view text) { write_(text); }
-  std::size_t rows_above(const char *from, const char *to) const;
+  std::size_t rows_above(const wchar_t *from, const wchar_t *to) const;
+  // Inserts the printable keys next in the queue, at most so many, with one change of the screen; how many.
+  std::size_t insert_run(std::size_t most);
 
   std::string prompt_;
   std::function<void(std::string_view)> write_;

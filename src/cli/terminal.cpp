@@ -2,6 +2,9 @@
 
 #include "json_display.hpp"
 
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -133,17 +136,22 @@ task<std::optional<std::string>> terminal::next() {
     }
     if (!editor_.active())
       co_return std::nullopt;
-    const bool readable = co_await ready_.wait();
-    if (!readable)
-      co_return std::nullopt;
     std::array<char, 4096> keys;
-    const auto n = ::read(STDIN_FILENO, keys.data(), keys.size());
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-      continue;
-    if (n < 0 && errno != EIO) // the terminal has gone
-      throw boost::system::system_error(errno, boost::system::system_category(), "read");
-    if (n <= 0)
-      co_return std::nullopt;
+    ssize_t n = 0;
+    if (editor_.busy()) {
+      co_await boost::asio::post(boost::asio::use_awaitable);
+    } else {
+      const bool readable = co_await ready_.wait();
+      if (!readable)
+        co_return std::nullopt;
+      n = ::read(STDIN_FILENO, keys.data(), keys.size());
+      if (n < 0 && (errno == EINTR || errno == EAGAIN))
+        continue;
+      if (n < 0 && errno != EIO) // the terminal has gone
+        throw boost::system::system_error(errno, boost::system::system_category(), "read");
+      if (n <= 0)
+        co_return std::nullopt;
+    }
     for (auto &one : editor_.feed({keys.data(), static_cast<std::size_t>(n)}))
       entered_.push_back(std::move(one));
   }

@@ -239,6 +239,27 @@ class Interactive(Contract):
             client.say(frame(9, b"?"))
             self.assertEqual(client.hear(), (10, b"?"))
 
+    def test_paste(self):
+        client = Client()
+        text = "".join(chr(ord("a") + i % 26) if i % 100 else "\u20ac" for i in range(8000))
+        with Peer(client) as peer, Terminal(peer.url, state=self.state) as t:
+            t.connected()
+            for start in range(0, len(text), 500):  # the terminal's own buffer is small
+                t.type(text[start:start + 500])
+                t.read(0)
+                if start == 4000:
+                    client.say(frame(9, b"?"))
+            t.wait_for(lambda: text[-40:] in "".join(t.screen.display).rstrip(), "the end of the paste")
+            self.assertEqual(client.hear(), (10, b"?"))
+            t.type(LEFT + b"|\r")
+            t.wait_edited("> ")
+            self.assertEqual(client.hear(), (1, (text[:-1] + "|" + text[-1]).encode()))
+            # Several lines and other keys in one paste.
+            t.type("1" * 20 + "\x01" + "2" * 20 + "\r" + "3" * 300 + "\x17\r" + "4\r")
+            self.assertEqual(client.hear(), (1, b"2" * 20 + b"1" * 20))
+            self.assertEqual(client.hear(), (1, b""))
+            self.assertEqual(client.hear(), (1, b"4"))
+
     def test_history(self):
         path = os.path.join(self.state, "chorus", "history")
         client = Client()
