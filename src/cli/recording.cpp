@@ -152,6 +152,11 @@ std::optional<std::string> from_base64(std::string_view text) {
 
 recorder::recorder(const std::string &path, std::size_t bound) : path_(path), bound_(bound) {
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  // A file that was there has kept its mode.
+  struct stat about {};
+  if (fd >= 0 && ::fstat(fd, &about) == 0 && S_ISREG(about.st_mode) &&
+      (about.st_mode & 0777) != 0600)
+    ::fchmod(fd, 0600);
   if (fd >= 0)
     file_.reset(::fdopen(fd, "w"));
   if (!file_)

@@ -50,6 +50,27 @@ class Recording(Contract):
             self.assert_status(again, OK)
             self.assertEqual(again.out, ended.out)
 
+    def test_a_file_that_was_there_becomes_its_owners(self):
+        self.write("old")
+        os.chmod(self.file, 0o644)
+        with Serve() as server:
+            self.assert_status(run("connect", server.url + "/echo", "--record", self.file, "--count", "1",
+                                   stdin=b"new\n"), OK)
+        self.assertEqual(os.stat(self.file).st_mode & 0o777, 0o600)
+        self.assertEqual([line["text"] for line in self.read()], ["new", "new"])
+        # What is no file keeps its mode.
+        pipe = self.file + ".pipe"
+        os.mkfifo(pipe)
+        os.chmod(pipe, 0o644)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            with Serve() as server:
+                self.assert_status(run("connect", server.url + "/echo", "--record", pipe, "--count", "1",
+                                       stdin=b"new\n"), OK)
+        finally:
+            os.close(reader)
+        self.assertEqual(os.stat(pipe).st_mode & 0o777, 0o644)
+
     def test_binary(self):
         bytes_ = bytes(range(256))
         for size in (0, 1, 2, 3, 254, 255, 256):
