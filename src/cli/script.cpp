@@ -58,12 +58,14 @@ task<> interruption(chorus::runtime &rt, std::chrono::milliseconds bound, script
     if (const auto *number = std::get_if<0>(&first))
       signal = *number;
   }
+  const std::string name = signal == SIGINT ? "SIGINT" : "SIGTERM";
   if (signal != 0)
-    to.interrupt(status::failed,
-                 std::string("interrupted by ") + (signal == SIGINT ? "SIGINT" : "SIGTERM"));
+    to.interrupt(status::failed, "interrupted by " + name, name + " came");
   else
-    to.interrupt(status::timeout, "the script did not end within " + to_text(bound) +
-                                      "; --timeout sets how long it may take");
+    to.interrupt(status::timeout,
+                 "the script did not end within " + to_text(bound) +
+                     "; --timeout sets how long it may take",
+                 "the script's " + to_text(bound) + " were over");
 }
 
 task<> script_main(chorus::runtime &rt, script::runner &runner, boost::json::object variables,

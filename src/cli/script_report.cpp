@@ -103,11 +103,16 @@ report::report(const checked &script, std::string name, bool quiet)
   collect(script.steps, records_);
 }
 
+void report::began(const step &s) {
+  records_[s.number - 1].begin = std::chrono::steady_clock::now();
+}
+
 void report::ended(const step &s, outcome_kind kind, status code, double seconds,
                    json::value result, std::string error, std::string_view note) {
   auto &r = records_[s.number - 1];
   r.kind = kind;
   r.code = code;
+  r.begin.reset();
   r.seconds = seconds;
   r.result = clipped(result);
   r.error = std::move(error);
@@ -134,13 +139,25 @@ void report::ended_inside(const step &s, std::string_view error) {
     inside.push_back({s.at, s.what->name, std::string(error)});
 }
 
-void report::interrupt(status code, std::string why) {
+void report::interrupt(status code, std::string why, std::string moment) {
   interruption_ = code;
   why_ = std::move(why);
+  moment_ = std::move(moment);
 }
 
 void report::finish() {
   end_ = std::chrono::steady_clock::now();
+  for (const auto &r : records_)
+    if (r.begin && interruption_ != status::ok)
+      met_ = r.of; // an include has its steps behind it
+  for (auto i = records_.size(); i-- != 0;) {
+    const auto &r = records_[i];
+    if (!r.begin || interruption_ == status::ok)
+      continue;
+    const std::chrono::duration<double> took = end_ - *r.begin;
+    ended(*r.of, outcome_kind::failed, interruption_, took.count(), {},
+          "was under way when " + moment_, {});
+  }
   if (!quiet_)
     std::fprintf(stderr, "%zu steps: %zu passed, %zu failed, %zu skipped, in %.3f s\n",
                  records_.size(), count(outcome_kind::passed), count(outcome_kind::failed),
@@ -169,7 +186,7 @@ std::vector<std::string> report::complaints() const {
   std::size_t more = 0;
   for (const auto &r : records_) {
     // That an included file failed is said by its own step.
-    if (r.kind != outcome_kind::failed || r.of->what->verb == verb::include)
+    if (r.kind != outcome_kind::failed || r.of->what->verb == verb::include || r.of == met_)
       continue;
     if (out.size() < most)
       out.push_back(to_string(r.of->at) + ": " + std::string(r.of->what->name) + ": " + r.error);
@@ -178,7 +195,9 @@ std::vector<std::string> report::complaints() const {
   }
   if (more != 0)
     out.push_back("and " + std::to_string(more) + " more; --json or --junit tell all");
-  if (!why_.empty())
+  if (met_)
+    out.push_back(to_string(met_->at) + ": " + std::string(met_->what->name) + ": " + why_);
+  else if (!why_.empty())
     out.push_back(why_);
   return out;
 }

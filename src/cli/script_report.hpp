@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,7 @@ struct record {
   const step *of = nullptr;
   outcome_kind kind = outcome_kind::skipped;
   status code = status::ok;
+  std::optional<std::chrono::steady_clock::time_point> begin{}; // while it is under way
   double seconds = 0;
   boost::json::value result;
   std::string error;
@@ -40,18 +42,21 @@ public:
   // `quiet`: no progress. `script` must outlive this.
   report(const checked &script, std::string name, bool quiet);
 
-  // A step with a number of its own has ended: one line of progress on standard error.
+  // A step with a number of its own.
+  void began(const step &s);
+  // It has ended: one line of progress on standard error.
   void ended(const step &s, outcome_kind kind, status code, double seconds,
              boost::json::value result, std::string error, std::string_view note);
   void ended_inside(const step &s, std::string_view error);
-  // What stopped it from outside.
-  void interrupt(status code, std::string why);
-  // The last line of progress.
+  // What stopped it from outside, as a sentence and as what follows "when".
+  void interrupt(status code, std::string why, std::string moment);
+  // Steps that began and have not ended failed by the interruption; then the last line of progress.
   void finish();
 
   // Of the first step that failed, or of the interruption.
   status outcome() const noexcept;
-  // A sentence for each step that failed, as "file:line:column: ..."; the first ten.
+  // A sentence for each step that failed, as "file:line:column: ..."; the first ten, and the interruption with the
+  // place of the step that it met.
   std::vector<std::string> complaints() const;
   boost::json::object to_json() const;
   std::string to_junit() const;
@@ -67,6 +72,8 @@ private:
   std::chrono::steady_clock::time_point end_ = begin_;
   status interruption_ = status::ok;
   std::string why_;
+  std::string moment_;
+  const step *met_ = nullptr; // by the interruption, the innermost of included files
 };
 
 // The same for a script that can't be run.

@@ -119,6 +119,8 @@ task<outcome> runner::all(std::shared_ptr<context> where, const std::vector<step
 
 task<outcome> runner::one(std::shared_ptr<context> where, const step *s, bool inside) {
   const auto begin = std::chrono::steady_clock::now();
+  if (!inside)
+    report_.began(*s);
   outcome o;
   auto arguments = substitute(s->arguments, where->values);
   std::string complaint = arguments.complaint;

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import xml.etree.ElementTree
 
 from contract import FAILED, OK, PATIENCE, PROTOCOL, REFUSED, TIMEOUT, TLS, USAGE, Ended, Peer, close_frame, drain, frame, program, run
 from scripting import Scripting, unused_port
@@ -246,8 +247,9 @@ class Running(Scripting):
     def test_time_is_bounded(self):
         ended = self.script([{"cmd": "print", "message": "x"}, {"cmd": "sleep", "duration": "1h"}], "--timeout", "200ms")
         self.assert_status(ended, TIMEOUT)
-        self.assert_sentence(ended, "within 200ms", "--timeout")
-        self.assertIn("1 passed, 0 failed, 1 skipped", ended.err)
+        self.assert_sentence(ended, "script.json:3:1: sleep: ", "within 200ms", "--timeout")
+        self.assertRegex(ended.err, r"\n\[2/2\] sleep: FAILED, ")
+        self.assertIn("1 passed, 1 failed, 0 skipped", ended.err)
 
     def test_interrupted(self):
         for number, name in ((signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")):
@@ -265,7 +267,26 @@ class Running(Scripting):
                 child.wait()
             self.assertEqual(child.returncode, FAILED, err)
             report = json.loads(out)
-            self.assertEqual((report["interrupted"], report["skipped"]), (f"interrupted by {name}", 1))
+            self.assertEqual((report["interrupted"], report["failed"]), (f"interrupted by {name}", 1))
+            self.assertIn(f"script.json:2:1: parallel: interrupted by {name}\n".encode(), err)
+            step = report["steps"][0]
+            self.assertEqual((step["outcome"], step["exit_status"], step["error"]),
+                             ("failed", FAILED, f"was under way when {name} came"))
+            self.assertGreater(step["seconds"], 0)
+
+    def test_interrupted_in_an_included_file(self):
+        self.write([{"cmd": "print", "message": "up"}, {"cmd": "sleep", "duration": "1h"}], "inner.json")
+        path = self.folder / "report.xml"
+        ended = self.script([{"cmd": "include", "file": "inner.json"}, {"cmd": "print", "message": "b"}], "--json",
+                            "--timeout", "200ms", "--junit", str(path))
+        self.assert_status(ended, TIMEOUT)
+        self.assert_sentence(ended, "inner.json:3:1: sleep: ", "within 200ms")
+        self.assertEqual([(s["cmd"], s["outcome"], s.get("exit_status")) for s in json.loads(ended.out)["steps"]],
+                         [("include", "failed", TIMEOUT), ("print", "passed", None), ("sleep", "failed", TIMEOUT),
+                          ("print", "skipped", None)])
+        suite = xml.etree.ElementTree.parse(path).getroot()
+        self.assertEqual([suite.get(k) for k in ("failures", "errors", "skipped")], ["2", "1", "1"])
+        self.assertIn("was under way", suite.findall(".//failure")[1].get("message"))
 
     def test_standard_output_gone(self):
         path = self.write([{"cmd": "print", "message": "x"}])
