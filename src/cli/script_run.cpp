@@ -172,13 +172,13 @@ task<outcome> runner::execute(call_ptr c, bool inside) {
   case verb::print:
     co_return print(*c);
   case verb::set: {
-    auto &variables = c->where->values.var;
+    auto &values = c->where->values;
     const auto name = c->text("name");
     if (const auto *value = c->find("value"))
-      variables.insert_or_assign(name, *value);
-    else
-      variables.emplace(name, *c->find("default"));
-    co_return outcome(variables.at(name), name);
+      values.var.insert_or_assign(name, *value);
+    else if (!values.variable(name))
+      values.var.emplace(name, *c->find("default"));
+    co_return outcome(*values.variable(name), name);
   }
   case verb::sleep: {
     const auto time = c->duration("duration", 0ms);
@@ -264,7 +264,7 @@ task<outcome> runner::parallel(call_ptr c) {
   state->running = number;
   for (std::int64_t i = 0; i < number; ++i) {
     auto where = std::make_shared<context>();
-    where->values = c->where->values;
+    where->values.outer = &c->where->values; // which waits for the copies
     where->values.var.insert_or_assign(index, i);
     where->outer = c->where;
     runtime_.spawn(copy(std::move(where), c->what, state));

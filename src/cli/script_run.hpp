@@ -35,7 +35,7 @@ struct gate {
 struct context {
   scope values;
   std::map<std::string, std::shared_ptr<gate>> own;
-  std::shared_ptr<context> outer; // whose connections may be used, too
+  std::shared_ptr<context> outer; // whose connections and values may be used, too
 
   std::shared_ptr<gate> find(const std::string &name) const;
 };

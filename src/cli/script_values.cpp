@@ -97,12 +97,17 @@ resolved look_up(const reference &r, const scope &values) {
     environment = json::string(text);
     now = &environment;
   } else {
-    const auto &object = r.root == root::ret ? values.ret : values.var;
-    now = object.if_contains(first);
-    if (!now)
+    const bool ret = r.root == root::ret;
+    now = ret ? values.result(first) : values.variable(first);
+    if (!now) {
+      std::vector<std::string_view> known;
+      for (const auto *one = &values; one; one = one->outer)
+        for (const auto name : names_in(ret ? one->ret : one->var))
+          known.push_back(name);
       return {{},
-              (r.root == root::ret ? "there is no result '" : "there is no variable '") + first +
-                  "' yet" + suggestion(first, names_in(object))};
+              (ret ? "there is no result '" : "there is no variable '") + first + "' yet" +
+                  suggestion(first, known)};
+    }
   }
   written += quoted(r.path.front());
   for (std::size_t i = 1; i < r.path.size(); ++i) {
@@ -148,6 +153,16 @@ resolved in_text(const json::string &s, const scope &values) {
 }
 
 } // namespace
+
+const json::value *scope::result(std::string_view name) const {
+  const auto *found = ret.if_contains({name.data(), name.size()});
+  return found || !outer ? found : outer->result(name);
+}
+
+const json::value *scope::variable(std::string_view name) const {
+  const auto *found = var.if_contains({name.data(), name.size()});
+  return found || !outer ? found : outer->variable(name);
+}
 
 references find_references(std::string_view text) {
   references out;

@@ -39,6 +39,12 @@ bool is_reference(std::string_view text);
 struct scope {
   boost::json::object ret; // results so far, by command and by "save"
   boost::json::object var;
+  // What is known besides, unless its name is taken here; does not change meanwhile.
+  const scope *outer = nullptr;
+
+  // Null for what is not known.
+  const boost::json::value *result(std::string_view name) const;
+  const boost::json::value *variable(std::string_view name) const;
 };
 
 struct resolved {

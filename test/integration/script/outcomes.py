@@ -215,6 +215,18 @@ class Running(Scripting):
             {"cmd": "ping", "connection": "outer"}])
         self.assert_status(ended, OK)
 
+    def test_copies_know_what_was_before_and_keep_theirs(self):
+        ended = self.script([
+            {"cmd": "set", "name": "v", "value": "outer"},
+            {"cmd": "parallel", "copies": 5, "index": "me", "steps": [
+                {"cmd": "set", "name": "v", "default": "other"},
+                {"cmd": "expect", "value": "ret['set'] var['v']", "equals": "outer outer"},
+                {"cmd": "set", "name": "v", "value": "var['me']"},
+                {"cmd": "parallel", "copies": 2, "steps": [
+                    {"cmd": "expect", "value": "var['v'] ret['set'] var['copy']", "matches": "^var['me'] var['me'] [01]$"}]}]},
+            {"cmd": "expect", "value": "ret['set'] var['v']", "equals": "outer outer"}])
+        self.assert_status(ended, OK)
+
     def test_keep_going(self):
         steps = [{"cmd": "expect", "value": 1, "equals": 2}, {"cmd": "print", "message": "on"},
                  {"cmd": "connect_gate", "host": self.server.url + "/none"},

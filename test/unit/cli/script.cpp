@@ -1,6 +1,7 @@
 // The parts of `chorus script` that work on text alone.
 
 #include "../../../src/cli/script_check.hpp"
+#include "../../../src/cli/script_kinds.hpp"
 #include "../../../src/cli/script_match.hpp"
 #include "../../../src/cli/script_names.hpp"
 #include "../../../src/cli/script_values.hpp"
@@ -67,6 +68,24 @@ BOOST_AUTO_TEST_CASE(reading_references) {
   BOOST_TEST(!find_references("ret[\"x").complaint.empty());
   BOOST_TEST(is_reference("var['a']"));
   BOOST_TEST(!is_reference("var['a'] "));
+}
+
+BOOST_AUTO_TEST_CASE(scopes) {
+  scope outer;
+  outer.ret["a"] = "outer";
+  outer.ret["b"] = "outer";
+  outer.var["v"] = "outer";
+  scope inner;
+  inner.outer = &outer;
+  inner.ret["b"] = "inner";
+  inner.var["w"] = "inner";
+  const auto made = [&](const char *text) {
+    const auto out = substitute(json::value(text), inner);
+    return out.complaint.empty() ? text_of(out.value) : "? " + out.complaint;
+  };
+  BOOST_TEST(made("ret['a'] ret['b'] var['v'] var['w']") == "outer inner outer inner");
+  BOOST_TEST(made("var['vv']") == "? there is no variable 'vv' yet; did you mean 'v'?");
+  BOOST_TEST(!outer.result("w"));
 }
 
 BOOST_AUTO_TEST_CASE(substitution) {
