@@ -77,6 +77,12 @@ chorus::client_options client_settings(const connect_settings &s,
   options.observer = std::move(observer);
   apply(s.reach, options);
   options.outbox_bytes = s.session.queue_bytes;
+  // Either the library tells of it or, above the level of its events, this program does.
+  if (const auto sink = library_log();
+      sink && sink->wants(chorus::log_room::client, chorus::log_level::info)) {
+    options.log = sink;
+    return options;
+  }
   options.on_connect = [](chorus::session &now) {
     log()->info("connected to {}", now.remote_address());
   };
@@ -158,7 +164,8 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   add_size(*sub, "--queue-bytes", s.session.queue_bytes, "Bound of the outgoing queue");
   add_heartbeat(*sub, s.session.heartbeat);
   add_switch(*sub, "--compression", s.session.compression.enabled, "Offer permessage-deflate");
-  add_log_options(*sub, s.log);
+  add_log_options(*sub, s.log,
+                  "as warn,client=debug: what becomes of the connections of --reconnect");
   add_color(*sub, s.color);
   sub->add_option("--record", s.record, "Write what is sent and received to FILE, as JSON lines")
       ->type_name("FILE");

@@ -62,6 +62,11 @@ private:
   bool json_;
 };
 
+std::shared_ptr<spdlog::logger> &library_logger() {
+  static std::shared_ptr<spdlog::logger> logger;
+  return logger;
+}
+
 std::shared_ptr<chorus::log_sink> &library_sink() {
   static std::shared_ptr<chorus::log_sink> sink;
   return sink;
@@ -69,10 +74,10 @@ std::shared_ptr<chorus::log_sink> &library_sink() {
 
 } // namespace
 
-void add_log_options(CLI::App &app, log_settings &settings) {
+void add_log_options(CLI::App &app, log_settings &settings, const std::string &help) {
   app.add_option("--log-level", settings.level,
-                 "What goes to standard error: trace, debug, info, warn, error, off; or by room of "
-                 "the library, as warn,session=debug,server=info")
+                 "What goes to standard error: trace, debug, info, warn, error, off; or by room, " +
+                     help)
       ->check(
           [](const std::string &text) -> std::string {
             if (chorus::parse_log_levels(text))
@@ -105,6 +110,7 @@ void start_log(const log_settings &settings) {
   own->set_level(to_spdlog(levels[chorus::log_room::program]));
   librarys->set_level(spdlog::level::trace); // the sink has chosen already
   spdlog::set_default_logger(std::move(own));
+  library_logger() = librarys;
   library_sink() = std::make_shared<to_logger>(levels, std::move(librarys), json);
 }
 
@@ -126,9 +132,14 @@ private:
 } // namespace
 
 log_redirection::log_redirection(std::function<void(std::string_view)> show)
-    : usual_(std::exchange(log()->sinks(), {std::make_shared<shown>(std::move(show))})) {}
+    : usual_(std::exchange(log()->sinks(), {std::make_shared<shown>(show)})),
+      usual_of_library_(
+          std::exchange(library_logger()->sinks(), {std::make_shared<shown>(std::move(show))})) {}
 
-log_redirection::~log_redirection() { log()->sinks() = std::move(usual_); }
+log_redirection::~log_redirection() {
+  log()->sinks() = std::move(usual_);
+  library_logger()->sinks() = std::move(usual_of_library_);
+}
 
 spdlog::logger *log() noexcept { return spdlog::default_logger_raw(); }
 

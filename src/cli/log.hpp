@@ -19,12 +19,12 @@ struct log_settings {
   std::string format = "text";
 };
 
-// --log-level and --log-format.
-void add_log_options(CLI::App &app, log_settings &settings);
+// --log-level and --log-format. `help` of the former ends with what is logged.
+void add_log_options(CLI::App &app, log_settings &settings, const std::string &help);
 void start_log(const log_settings &settings);
 // The program's own messages.
 spdlog::logger *log() noexcept;
-// While it lives the program's own messages go to `show`, a line each, instead of standard error.
+// While it lives the log goes to `show`, a line each, instead of standard error.
 class log_redirection {
 public:
   explicit log_redirection(std::function<void(std::string_view)> show);
@@ -34,6 +34,7 @@ public:
 
 private:
   std::vector<spdlog::sink_ptr> usual_;
+  std::vector<spdlog::sink_ptr> usual_of_library_;
 };
 // The library's, since `start_log`.
 std::shared_ptr<chorus::log_sink> library_log();

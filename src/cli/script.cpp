@@ -146,7 +146,6 @@ CLI::App *add_script(CLI::App &app, script_settings &s) {
   add_duration(*sub, "--timeout", s.timeout, "Bound of the whole script; 0: none");
   auto *schema = sub->add_flag("--schema", s.schema, "Print the JSON Schema of scripts");
   schema->excludes(file);
-  add_log_options(*sub, s.log);
   return sub;
 }
 
@@ -173,7 +172,6 @@ status run_script(const script_settings &s) {
       return status::usage;
     }
   }
-  start_log(s.log);
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);
   std::vector<std::string> names;

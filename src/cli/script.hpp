@@ -2,7 +2,6 @@
 // `chorus script`: runs the steps of a JSON file against servers. docs/script.md has the format.
 
 #include "exit_status.hpp"
-#include "log.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -24,7 +23,6 @@ struct script_settings {
   bool quiet = false;
   std::string junit;
   std::chrono::milliseconds timeout{0};
-  log_settings log{.level = "warn"};
 };
 
 CLI::App *add_script(CLI::App &app, script_settings &settings);

@@ -85,7 +85,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   add_duration(*sub, "--presence-grace", s.presence_grace,
                "Who comes back to the chat within this time has not left; 0: tell at once");
   add_switch(*sub, "--compression", s.session.compression.enabled, "permessage-deflate");
-  add_log_options(*sub, s.log);
+  add_log_options(*sub, s.log, "of the library or program, as warn,session=debug,server=info");
   add_observe_options(*sub, s.metrics_token, s.admin_token);
   group_help(*sub);
   return sub;

@@ -23,8 +23,7 @@ class Help(Contract):
                        "--record --record-limit --replay --replay-speed",
             "probe": "URL --header --subprotocol --ca --insecure --tls-cert --tls-key --alpn --proxy "
                      "--compression --pings --timeout --json --color",
-            "script": "FILE --set --check --keep-going --json --junit --quiet --timeout --schema --log-level "
-                      "--log-format",
+            "script": "FILE --set --check --keep-going --json --junit --quiet --timeout --schema",
             "bench": "--url --connections --size --in-flight --duration --warmup --threads "
                      "--server-threads --server-pid --ca --insecure --compression --json --header "
                      "--tls-cert --tls-key --proxy --redirects --protocol --pin",

@@ -1,4 +1,5 @@
 """`chorus connect`: lines in and out, and coming back."""
+import json
 import os
 import pty
 import signal
@@ -6,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 
-from contract import (FAILED, OK, PATIENCE, PROTOCOL, TIMEOUT, USAGE, Contract, Peer, Serve,
+from contract import (FAILED, OK, PATIENCE, PROTOCOL, REFUSED, TIMEOUT, USAGE, Contract, Peer, Serve,
                       close_frame, drain, finish, frame, program, run)
 
 
@@ -257,3 +258,45 @@ class Reconnecting(Contract):
             child.wait()
             child.stdout.close()
             child.stderr.close()
+
+    def log_of(self, *arguments):
+        """The log of a client that loses its server once and then is refused."""
+        server = Serve()
+        child = subprocess.Popen([program(), "connect", server.url + "/echo", "--reconnect", *arguments],
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            child.stdin.write(b"here\n")
+            child.stdin.flush()
+            self.assertEqual(child.stdout.readline(), b"here\n")
+
+            def refuse(sock):
+                sock.recv(4096)
+                sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+            self.assertEqual(server.stop(), 0)
+            with Peer(refuse, raw=True, port=server.port):
+                err = child.stderr.read()
+                child.wait(PATIENCE)
+        finally:
+            child.kill()
+            child.communicate()
+        self.assertEqual(child.returncode, REFUSED, err)
+        *log, last = err.decode().splitlines()
+        self.assertTrue(last.startswith("chorus connect: "), err)
+        return log
+
+    def test_log(self):
+        """The library's events where they are asked for, and then not the program's of the same."""
+        log = self.log_of("--log-level", "info", "--log-format", "json")
+        events = [json.loads(line) for line in log]
+        self.assertEqual({one["room"] for one in events}, {"client"})
+        names = [one["event"] for one in events]
+        self.assertEqual((names[0], names[-1]), ("connected", "gave_up"))
+        self.assertEqual([names.count(one) for one in ("connected", "lost", "gave_up")], [1, 1, 1])
+        names = [json.loads(line)["event"] for line in self.log_of("--log-level", "off,client=debug",
+                                                                   "--log-format", "json")]
+        self.assertEqual(names[:2], ["attempt", "connected"])
+        log = self.log_of()
+        self.assertIn("disconnected: ", log[0])
+        self.assertNotIn("client ", "\n".join(log))
+        self.assertEqual(self.log_of("--log-level", "off"), [])

@@ -54,8 +54,8 @@ class Peer:
     """A server that a test scripts: it accepts one connection at a time and hands it to `script`,
     the opening handshake done unless `raw`."""
 
-    def __init__(self, script, raw=False):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, script, raw=False, port=0):
+        self.listener = socket.create_server(("127.0.0.1", port))
         self.url = "ws://127.0.0.1:%d/" % self.listener.getsockname()[1]
         self.request = b""
         self.thread = threading.Thread(target=self.run, args=(script, raw), daemon=True)

@@ -433,12 +433,14 @@ class Interactive(Contract):
                 self.assertEqual(b"\x1b[36m>\x1b[0m" in t.raw, colored)
 
     def test_log_is_shown_above_the_line(self):
-        with Serve() as server, Terminal(server.url + "/echo", "--reconnect", state=self.state) as t:
-            t.connected().type("unfinished")
-            t.wait_edited("> unfinished")
-            self.assertEqual(server.stop(), OK)
-            t.wait_line(TIME + r" \* disconnected: .*")
-            t.wait_edited("> unfinished")
+        for level, loss in (("warn", "disconnected: "), ("info", "client lost ")):
+            with Serve() as server, Terminal(server.url + "/echo", "--reconnect", "--log-level", level,
+                                             state=self.state) as t:
+                t.connected().type("unfinished")
+                t.wait_edited("> unfinished")
+                self.assertEqual(server.stop(), OK)
+                t.wait_line(TIME + r" \* " + loss + ".*")
+                t.wait_edited("> unfinished")
 
     def test_dumb_terminal(self):
         """Lines, as for a pipe."""
