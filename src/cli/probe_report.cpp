@@ -201,7 +201,7 @@ std::string probe_advice(const chorus::failure &why, const std::string &url,
   case remedy::check_path:
     return told.hint.empty() ? "check the path of the URL" : told.hint;
   case remedy::proxy_credentials:
-    return "give the proxy's user and password, as in --proxy http://USER:PASSWORD@HOST:PORT";
+    return told.hint + " (--proxy URL)";
   default:
     return told.hint;
   }

@@ -160,9 +160,7 @@ remedy remedy_of(const failure &why) noexcept {
   case error::upgrade_refused:
     return of_status(detail.status);
   case error::proxy_refused:
-    // SOCKS5 has no status; a proxy that refuses without one is not asked for credentials.
-    return detail.status == 401 || detail.status == 407 ? remedy::proxy_credentials
-                                                        : remedy::check_proxy;
+    return detail.wants_credentials ? remedy::proxy_credentials : remedy::check_proxy;
   case error::proxy_invalid:
   case error::proxy_timeout:
     return remedy::check_proxy;

@@ -50,6 +50,8 @@ struct failure_detail {
   // several protocols were: each, as in "wss://example.org:8443".
   std::vector<tried_address> tried;
   std::string tls_alert; // by which the peer ended TLS, as in "handshake failure"
+  // The proxy refused for want of a user and a password, or of right ones.
+  bool wants_credentials = false;
 };
 
 class failure {

@@ -42,7 +42,7 @@ bool is_fatal(const failure &why) noexcept {
     }
   }
   if (why == error::proxy_refused)
-    return detail.status == 401 || detail.status == 403 || detail.status == 407;
+    return detail.wants_credentials || detail.status == 403;
   const auto help = remedy_of(why);
   if (help == remedy::give_certificate || help == remedy::replace_certificate)
     return true;

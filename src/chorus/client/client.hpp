@@ -197,7 +197,7 @@ static_assert(std::is_trivially_destructible_v<client_send_options>);
 // certificate that can't be trusted, a peer that does not take this side's or wants one, or that
 // speaks no TLS; an answer that is no WebSocket
 // handshake; a refused upgrade with a status of 2xx, 3xx or 4xx but 404, 408, 421, 423, 425 and 429;
-// a proxy that answers 401, 403 or 407, or is none;
+// a proxy that answers 401, 403 or 407, or wants another login by SOCKS5, or is none;
 // a close by the peer with 1002, 1003, 1007, 1008, 1009 or 1010. Everything else passes: addresses
 // that can't be resolved or reached, timeouts, 404, 5xx, lost connections, other close codes.
 bool is_fatal(const failure &why) noexcept;

@@ -95,13 +95,14 @@ std::string_view line_at(std::string_view head) {
   return detail::trimmed(line);
 }
 
-std::string http_hint(unsigned status) {
+std::string http_hint(unsigned status, bool had_credentials) {
   switch (status) {
-  case 401:
-    return "it does not know this user and password; check what stands before the @ in its URL";
   case 403:
     return "it does not allow this host or port; ask who runs the proxy";
+  case 401:
   case 407:
+    if (had_credentials)
+      return "it does not know this user and password; check what stands before the @ in its URL";
     return "it wants a user and a password; give them in the proxy's URL, as in "
            "http://user:password@host:port";
   case 405:
@@ -144,11 +145,13 @@ task<result<>> by_http(stream &s, const proxy_server &by, const std::string &hos
   if (status >= 200 && status < 300)
     co_return result<>();
 
-  auto detail = about(s,
-                      "the proxy " + s.remote_address() + " answered " +
-                          std::string(line.substr(blank + 1, 80)) + " to CONNECT " + authority,
-                      http_hint(status));
+  auto detail =
+      about(s,
+            "the proxy " + s.remote_address() + " answered " +
+                std::string(line.substr(blank + 1, 80)) + " to CONNECT " + authority,
+            http_hint(status, !by.user.empty()));
   detail.status = status;
+  detail.wants_credentials = status == 401 || status == 407;
   // Where nothing says how long the body is, its end is the connection's.
   std::size_t length = line.starts_with("HTTP/1.0") ? max_body : 0;
   while (!rest.empty()) {
@@ -194,9 +197,11 @@ const char *socks_reply(unsigned code) {
   return code < texts.size() ? texts[code] : "it gave a reason that is not in RFC 1928";
 }
 
-failure refused(const stream &s, const std::string &why, std::string hint) {
-  return failed(error::proxy_refused, s, "the proxy " + s.remote_address() + " refused: " + why,
-                std::move(hint));
+failure refused(const stream &s, const std::string &why, std::string hint,
+                bool wants_credentials = false) {
+  auto detail = about(s, "the proxy " + s.remote_address() + " refused: " + why, std::move(hint));
+  detail.wants_credentials = wants_credentials;
+  return failure(make_error_code(error::proxy_refused), std::move(detail));
 }
 
 std::string socks_request(const std::string &host, const std::string &port) {
@@ -258,13 +263,14 @@ task<result<>> by_socks5(stream &s, const proxy_server &by, const std::string &h
       co_return verdict.error();
     if (byte(*verdict, 1) != 0)
       co_return refused(s, "the user or the password is wrong",
-                        "check what stands before the @ in the proxy's URL");
+                        "check what stands before the @ in the proxy's URL", true);
   } else if (method == 0xff) {
     co_return by.user.empty()
         ? refused(s, "it wants authentication",
                   "give a user and a password in the proxy's URL, as in "
-                  "socks5://user:password@host:port")
-        : refused(s, "it takes no user and password", "ask who runs it how to authenticate");
+                  "socks5://user:password@host:port",
+                  true)
+        : refused(s, "it takes no user and password", "ask who runs it how to authenticate", true);
   } else if (method != 0) {
     co_return no_proxy_there(s, "SOCKS5", "it chose a way to authenticate that was not offered");
   }

@@ -166,6 +166,14 @@ BOOST_AUTO_TEST_CASE(a_connection_that_breaks_is_told_by_its_stage) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_proxy_that_wants_credentials) {
+  failure_detail detail;
+  detail.where = stage::proxy;
+  BOOST_CHECK(remedy_of(with(error::proxy_refused, detail)) == remedy::check_proxy);
+  detail.wants_credentials = true; // as SOCKS5, which has no status
+  BOOST_CHECK(remedy_of(with(error::proxy_refused, detail)) == remedy::proxy_credentials);
+}
+
 BOOST_AUTO_TEST_CASE(nothing_is_said_twice) {
   const failure itself(error::connect_failed, stage::connect, "nobody there; look again");
   BOOST_TEST(explain(itself).hint.empty());

@@ -2,6 +2,7 @@
 
 #include "attempt.hpp"
 
+#include <chorus/base/explain.hpp>
 #include <chorus/client/plan.hpp>
 #include <chorus/transport/proxy.hpp>
 
@@ -65,9 +66,9 @@ task<> serve_and_greet(peer p, attempt &a) {
 }
 
 // What an HTTP proxy's answer, after which it closes, is called.
-task<failure> told(world &w, std::string answer) {
+task<failure> told(world &w, std::string answer, std::string credentials = {}) {
   listener l(w);
-  auto a = dial_by(w, "http://" + at(l));
+  auto a = dial_by(w, "http://" + credentials + at(l));
   auto p = co_await l.accept();
   co_await p.read_head();
   co_await p.write(std::move(answer));
@@ -202,6 +203,15 @@ BOOST_AUTO_TEST_CASE(refusals_of_connect_are_told) {
     BOOST_TEST(wants.detail().headers[0].second == "Basic");
     BOOST_TEST(says(wants, "user and a password"));
     BOOST_TEST(chorus::is_fatal(wants));
+    BOOST_TEST(wants.detail().wants_credentials);
+    BOOST_TEST(says(wants, "give them in the proxy's URL"));
+    // That is what squid says to a wrong password as well.
+    const auto wrong = co_await told(here, "HTTP/1.1 407 No\r\n\r\n", "me:wrong@");
+    BOOST_TEST(chorus::is_fatal(wrong));
+    BOOST_TEST(says(wrong, "does not know this user and password"));
+    BOOST_TEST(!says(wrong, "give them"));
+    const auto bare = co_await told(here, "HTTP/1.1 401 No\r\n\r\n");
+    BOOST_TEST(says(bare, "give them in the proxy's URL"));
     const auto down = co_await told(here, "HTTP/1.1 502 Bad Gateway\r\n\r\nendless");
     BOOST_CHECK(down == error::proxy_refused);
     BOOST_TEST(!chorus::is_fatal(down));
@@ -296,11 +306,12 @@ BOOST_AUTO_TEST_CASE(refusals_of_socks5_are_told) {
       std::string reply;
       error code;
       const char *says;
+      bool login = false; // that is what it is about
     };
     const std::vector<row> table{
-        {"", bytes(5, 0xff), "", "", error::proxy_refused, "wants authentication"},
-        {"a:b@", bytes(5, 0xff), "", "", error::proxy_refused, "takes no user"},
-        {"a:b@", bytes(5, 2), bytes(1, 1), "", error::proxy_refused, "password is wrong"},
+        {"", bytes(5, 0xff), "", "", error::proxy_refused, "wants authentication", true},
+        {"a:b@", bytes(5, 0xff), "", "", error::proxy_refused, "takes no user", true},
+        {"a:b@", bytes(5, 2), bytes(1, 1), "", error::proxy_refused, "password is wrong", true},
         {"", bytes(5, 0), "", bytes(5, 5, 0, 1, 0), error::proxy_refused, "refused the connection"},
         {"", bytes(5, 0), "", bytes(5, 2, 0, 1, 0), error::proxy_refused, "rules"},
         {"", bytes(5, 0), "", bytes(5, 200, 0, 1, 0), error::proxy_refused, "RFC 1928"},
@@ -330,8 +341,34 @@ BOOST_AUTO_TEST_CASE(refusals_of_socks5_are_told) {
         BOOST_CHECK(got.error() == r.code);
         BOOST_TEST(says(got.error(), r.says));
         BOOST_CHECK(got.error().detail().where == stage::proxy);
+        BOOST_TEST(got.error().detail().wants_credentials == r.login);
+        BOOST_TEST((chorus::remedy_of(got.error()) == chorus::remedy::proxy_credentials) ==
+                   r.login);
+        // Who logs in again and again is locked out.
+        BOOST_TEST(chorus::is_fatal(got.error()) == (r.login || r.code == error::proxy_invalid));
       }
     }
+  }(w));
+}
+
+BOOST_AUTO_TEST_CASE(a_client_whose_login_a_proxy_refuses_does_not_come_back) {
+  world w;
+  w.run([](world &here) -> task<> {
+    listener l(here);
+    chorus::client_options o;
+    o.urls = {"ws://far.test/"};
+    o.proxy = "socks5://me:bad@" + at(l);
+    o.max_attempts = 2; // so that this ends in any case
+    chorus::client c(here.rt, o);
+    proxy_peer p(co_await l.accept_socket());
+    co_await p.read(4);
+    co_await p.write(bytes(5, 2));
+    co_await p.read(8);
+    co_await p.write(bytes(1, 1));
+    const auto opened = co_await c.connected();
+    BOOST_REQUIRE(!opened.has_value());
+    BOOST_CHECK(opened.error() == error::proxy_refused);
+    BOOST_TEST(c.stats().attempts == 1U);
   }(w));
 }
 
