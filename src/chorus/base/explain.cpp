@@ -44,6 +44,13 @@ remedy of_status(unsigned status) noexcept {
   return status >= 300 && status < 400 ? remedy::follow_redirect : remedy::check_path;
 }
 
+// Of a proxy that was not reached, unless it is plain what else is amiss.
+remedy of_unreached_proxy(remedy otherwise) noexcept {
+  return otherwise == remedy::check_permission || otherwise == remedy::check_network
+             ? otherwise
+             : remedy::check_proxy;
+}
+
 // By the last address that said no.
 remedy of_refused_connection(const failure_detail &detail) noexcept {
   namespace errc = boost::system::errc;
@@ -126,6 +133,7 @@ remedy remedy_of(const failure &why) noexcept {
   const auto &detail = why.detail();
   if (why.code().category() != error_category())
     return remedy::none;
+  const bool at_proxy = detail.where == stage::proxy;
   switch (static_cast<error>(why.code().value())) {
   case error::bad_url:
   case error::bad_option:
@@ -134,11 +142,13 @@ remedy remedy_of(const failure &why) noexcept {
     return remedy::correct_url;
   case error::resolve_failed:
   case error::resolve_timeout:
-    return remedy::check_name;
-  case error::connect_failed:
-    return of_refused_connection(detail);
+    return at_proxy ? remedy::check_proxy : remedy::check_name;
+  case error::connect_failed: {
+    const auto help = of_refused_connection(detail);
+    return at_proxy ? of_unreached_proxy(help) : help;
+  }
   case error::connect_timeout:
-    return remedy::check_network;
+    return at_proxy ? remedy::check_proxy : remedy::check_network;
   case error::tls_not_tls:
     return remedy::use_plain_scheme;
   case error::tls_expired:
@@ -175,7 +185,7 @@ remedy remedy_of(const failure &why) noexcept {
     // Nothing tells a port of another protocol from a server that died: where it happens, the first is
     // usual.
     return detail.where == stage::upgrade || detail.where == stage::tls ? remedy::use_other_scheme
-           : detail.where == stage::proxy                               ? remedy::check_proxy
+           : at_proxy                                                   ? remedy::check_proxy
                                                                         : remedy::none;
   case error::message_too_big:
   case error::protocol:

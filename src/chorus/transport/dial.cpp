@@ -21,6 +21,8 @@ failure not_a_path(const std::string &path) {
 // A failure on the way to the proxy, which has nothing to do with the host.
 failure of_proxy(const failure &why, const dial_target &proxy) {
   auto detail = why.detail();
+  detail.where = stage::proxy;
+  detail.hint = "check the proxy's address, or go without it";
   detail.sentence = "the proxy " + proxy.host + ":" + proxy.port + ": " + detail.sentence;
   return failure(why.code(), std::move(detail));
 }

@@ -166,6 +166,24 @@ BOOST_AUTO_TEST_CASE(a_connection_that_breaks_is_told_by_its_stage) {
   }
 }
 
+// What its sentence and hint say of the server is not meant for the proxy.
+BOOST_AUTO_TEST_CASE(a_proxy_that_is_not_reached_is_what_to_look_at) {
+  namespace errc = boost::system::errc;
+  for (const auto code : {error::resolve_failed, error::resolve_timeout, error::connect_failed,
+                          error::connect_timeout})
+    BOOST_CHECK(remedy_of(failure(code, stage::proxy, "no")) == remedy::check_proxy);
+  const auto of = [](errc::errc_t why) {
+    failure_detail detail;
+    detail.where = stage::proxy;
+    detail.tried.push_back({"192.0.2.1:80", errc::make_error_code(why)});
+    return remedy_of(with(error::connect_failed, std::move(detail)));
+  };
+  BOOST_CHECK(of(errc::connection_refused) == remedy::check_proxy);
+  BOOST_CHECK(of(errc::invalid_argument) == remedy::check_proxy);
+  BOOST_CHECK(of(errc::network_unreachable) == remedy::check_network);
+  BOOST_CHECK(of(errc::permission_denied) == remedy::check_permission);
+}
+
 BOOST_AUTO_TEST_CASE(a_proxy_that_wants_credentials) {
   failure_detail detail;
   detail.where = stage::proxy;

@@ -238,6 +238,15 @@ BOOST_AUTO_TEST_CASE(a_proxy_that_is_not_there_or_says_nothing) {
     BOOST_REQUIRE(!r.has_value());
     BOOST_CHECK(r.error() == error::connect_failed);
     BOOST_TEST(says(r.error(), "the proxy 127.0.0.1:"));
+    BOOST_TEST(says(r.error(), "check the proxy's address, or go without it"));
+    BOOST_TEST(!says(r.error(), "is the server running"));
+    BOOST_CHECK(r.error().detail().where == stage::proxy);
+    BOOST_CHECK(chorus::remedy_of(r.error()) == chorus::remedy::check_proxy);
+    auto b = dial_by(here, "http://no-such-proxy.invalid:3128");
+    const auto unknown = co_await b.get();
+    BOOST_REQUIRE(!unknown.has_value());
+    BOOST_CHECK(unknown.error().detail().where == stage::proxy);
+    BOOST_CHECK(chorus::remedy_of(unknown.error()) == chorus::remedy::check_proxy);
 
     auto &home = *chorus::detail::shard::current();
     home.use_manual_clock();
