@@ -60,7 +60,8 @@ bool is_secret_name(std::string_view name) noexcept {
 std::string redact(std::string_view target) {
   std::string out;
   out.reserve(target.size());
-  if (const auto scheme = target.find("://"); scheme != target.npos) {
+  // Another one may stand in the path or the query.
+  if (const auto scheme = target.find("://"); scheme < target.find_first_of("/?#")) {
     const auto begin = scheme + 3;
     const auto end = std::min(target.find_first_of("/?#", begin), target.size());
     const auto authority = target.substr(begin, end - begin);

@@ -32,6 +32,13 @@ BOOST_AUTO_TEST_CASE(targets) {
   BOOST_TEST(redact("wss://u:secret@host:1/p?api_key=k&b=1#f") ==
              "wss://***@host:1/p?api_key=***&b=1#***");
   BOOST_TEST(redact("wss://host/p@q") == "wss://host/p@q");
+  // Only what stands before the path is a scheme.
+  BOOST_TEST(redact("/cb?access_token=S3CRET&redirect_uri=https://app/x") ==
+             "/cb?access_token=***&redirect_uri=https://app/x");
+  BOOST_TEST(redact("/go/https://app/x?token=abc") == "/go/https://app/x?token=***");
+  BOOST_TEST(redact("?token=a://b") == "?token=***");
+  BOOST_TEST(redact("#a://b?token=c") == "#***");
+  BOOST_TEST(redact("host?token=a&to=b://c@d") == "host?token=***&to=b://c@d");
 }
 
 BOOST_AUTO_TEST_CASE(headers) {
