@@ -1,25 +1,12 @@
 #include <chorus/base/explain.hpp>
 
-#include <algorithm>
+#include <chorus/base/text.hpp>
 
 namespace chorus {
 
 namespace {
 
 constexpr std::size_t most_said = 300;
-
-std::string one_line(std::string out) {
-  std::replace_if(
-      out.begin(), out.end(),
-      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
-  while (out.ends_with(' '))
-    out.pop_back();
-  return out;
-}
-
-std::string printable(std::string_view text) {
-  return one_line(std::string(text.substr(0, most_said)));
-}
 
 remedy of_status(unsigned status) noexcept {
   switch (status) {
@@ -124,7 +111,7 @@ std::string said_by_peer(const failure_detail &detail) {
     if (!detail.close_reason.empty())
       out += ": " + detail.close_reason;
   }
-  return printable(out);
+  return chorus::detail::one_line(out, most_said);
 }
 
 } // namespace
@@ -253,7 +240,8 @@ explanation explain(const failure &why) {
   e.where = detail.where;
   e.address = detail.address;
   e.remedy = remedy_of(why);
-  e.what = one_line(detail.sentence.empty() ? why.code().message() : detail.sentence);
+  e.what =
+      chorus::detail::one_line(detail.sentence.empty() ? why.code().message() : detail.sentence);
   e.said = said_by_peer(detail);
   e.hint = detail.hint;
   // A sentence without a hint of its own often says itself what to do, after a semicolon or as a question.

@@ -41,7 +41,7 @@ struct explanation {
   std::string address; // "" when none was reached
   std::string what;    // what happened: one sentence, without what to do
   // What the peer said of it: status and start of the body, a TLS alert, a close code and its reason. One
-  // line without control characters, at most 300 bytes.
+  // line of UTF-8 without control characters, at most 300 bytes.
   std::string said;
   std::string hint; // what to do, for those who program with the library; may be empty
   chorus::remedy remedy = chorus::remedy::none;

@@ -26,6 +26,11 @@ std::string percent_decoded(std::string_view text);
 
 std::string_view trimmed(std::string_view text) noexcept; // of blanks and tabs
 
+// Text of a peer's as one line of at most `most` bytes that no terminal obeys, cut at a character: blanks
+// for control characters (C1's as well) and what changes the writing direction, '?' for each byte that is
+// no UTF-8. Without blanks at its end.
+std::string one_line(std::string_view text, std::size_t most = std::string_view::npos);
+
 std::string in_ms(std::chrono::milliseconds d); // "250 ms"
 
 } // namespace chorus::detail

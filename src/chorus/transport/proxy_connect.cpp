@@ -148,7 +148,7 @@ task<result<>> by_http(stream &s, const proxy_server &by, const std::string &hos
   auto detail =
       about(s,
             "the proxy " + s.remote_address() + " answered " +
-                std::string(line.substr(blank + 1, 80)) + " to CONNECT " + authority,
+                chorus::detail::one_line(line.substr(blank + 1), 80) + " to CONNECT " + authority,
             http_hint(status, !by.user.empty()));
   detail.status = status;
   detail.wants_credentials = status == 401 || status == 407;

@@ -121,6 +121,29 @@ BOOST_AUTO_TEST_CASE(says_where_and_what_the_peer_said) {
   BOOST_TEST(explain(with(error::closed, close)).said.empty());
 }
 
+BOOST_AUTO_TEST_CASE(no_byte_of_a_peers_is_a_terminals_command) {
+  const auto said = [](std::string body) {
+    const auto out = explain(refusal(400, std::move(body))).said;
+    BOOST_REQUIRE(out.starts_with("status 400: "));
+    return out.substr(12);
+  };
+  BOOST_TEST(said("a\xc2\x9b?2J") == "a ?2J");                    // CSI
+  BOOST_TEST(said("a\x9b?2J") == "a??2J");                        // the same in ISO 8859
+  BOOST_TEST(said("a\xc2\x80\xc2\x9f\xc2\xa0") == "a  \xc2\xa0"); // the first and last of C1
+  BOOST_TEST(said("a\xe2\x80\xae|") == "a |");                    // right to left from here
+  BOOST_TEST(said("\xc0\x9b \xed\xa0\x80 \xf5 \xe2\x82") == "?? ??? ? ??");
+  BOOST_TEST(said("\xc3\xa9 \xe2\x82\xac \xf0\x9f\x99\x82") ==
+             "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x99\x82");
+  // Of 300 bytes the status takes 12, these two and 95 characters 287.
+  std::string euros = "xy";
+  for (int i = 0; i < 200; ++i)
+    euros += "\xe2\x82\xac";
+  const auto cut = said(euros);
+  BOOST_TEST(cut.size() == 287U);
+  BOOST_TEST(cut.ends_with("\xe2\x82\xac"));
+  BOOST_TEST(explain(failure(error::closed, stage::open, "a\xc2\x9b\x1b|\xff")).what == "a  |?");
+}
+
 BOOST_AUTO_TEST_CASE(each_failure_on_the_way_has_a_hint) {
   struct row {
     error code;

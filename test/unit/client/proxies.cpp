@@ -226,6 +226,9 @@ BOOST_AUTO_TEST_CASE(refusals_of_connect_are_told) {
     const auto gone = co_await told(here, "");
     BOOST_CHECK(gone == error::lost);
     BOOST_CHECK(gone.detail().where == stage::proxy);
+    const auto harmful = co_await told(here, "HTTP/1.1 403 a\x1b[2J\rb\xc2\x9b|\xff\r\n\r\n");
+    BOOST_TEST(says(harmful, "answered 403 a [2J b |? to CONNECT far.test:81"));
+    BOOST_TEST(!harmful.detail().wants_credentials);
   }(w));
 }
 
