@@ -41,17 +41,21 @@ remedy of_unreached_proxy(remedy otherwise) noexcept {
 // By the last address that said no.
 remedy of_refused_connection(const failure_detail &detail) noexcept {
   namespace errc = boost::system::errc;
+  if (detail.tried.empty()) // which is the usual reason
+    return remedy::start_server;
   for (auto one = detail.tried.rbegin(); one != detail.tried.rend(); ++one) {
     if (one->why == errc::timed_out)
       continue;
+    if (one->why == errc::connection_refused || one->why == errc::no_such_file_or_directory)
+      return remedy::start_server;
     if (one->why == errc::network_unreachable || one->why == errc::host_unreachable ||
-        one->why == errc::address_not_available)
+        one->why == errc::network_down || one->why == errc::address_not_available)
       return remedy::check_network;
     if (one->why == errc::permission_denied || one->why == errc::operation_not_permitted)
       return remedy::check_permission;
-    break;
+    return remedy::none;
   }
-  return remedy::start_server;
+  return remedy::check_network; // none of them answered
 }
 
 // RFC 8446 section 6.2.

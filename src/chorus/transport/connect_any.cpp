@@ -215,6 +215,7 @@ told_failure tell(int number, const std::string &address) {
   case EACCES:
   case EPERM:
     return {"connecting to " + address + " is not permitted", "check access rights and firewall"};
+  case ENETDOWN:
   case ENETUNREACH:
   case EHOSTUNREACH:
   case EADDRNOTAVAIL:

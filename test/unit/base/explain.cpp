@@ -79,7 +79,13 @@ BOOST_AUTO_TEST_CASE(no_way_to_a_host_is_no_server_that_does_not_run) {
   BOOST_CHECK(of({errc::network_unreachable}) == remedy::check_network);
   BOOST_CHECK(of({errc::host_unreachable}) == remedy::check_network);
   BOOST_CHECK(of({errc::address_not_available}) == remedy::check_network);
+  BOOST_CHECK(of({errc::network_down}) == remedy::check_network);
   BOOST_CHECK(of({errc::permission_denied}) == remedy::check_permission);
+  BOOST_CHECK(of({errc::no_such_file_or_directory}) == remedy::start_server);
+  // What a started server would not change.
+  for (const auto other : {errc::too_many_files_open, errc::invalid_argument,
+                           errc::connection_reset, errc::no_buffer_space})
+    BOOST_CHECK(of({other}) == remedy::none);
   // The last that said no is the one that the sentence is about.
   BOOST_CHECK(of({errc::network_unreachable, errc::connection_refused, errc::timed_out}) ==
               remedy::start_server);
