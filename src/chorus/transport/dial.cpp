@@ -4,6 +4,8 @@
 #include <chorus/transport/socket_stream.hpp>
 #include <chorus/transport/tls.hpp>
 
+#include <net/if.h>
+#include <optional>
 #include <vector>
 
 namespace chorus::transport {
@@ -16,6 +18,29 @@ failure not_a_path(const std::string &path) {
   detail.address = "unix:" + path;
   detail.sentence = "the path of a socket file has 1 to 107 bytes";
   return failure(make_error_code(error::bad_url), std::move(detail));
+}
+
+// The zone of an IPv6 address when this machine has no such interface. Asio leaves out what it does not know,
+// and any interface would do then.
+std::optional<std::string> unknown_zone(const std::string &host) {
+  const auto mark = host.find('%');
+  if (mark == host.npos || host.find(':') > mark)
+    return {};
+  auto zone = host.substr(mark + 1);
+  const bool number =
+      !zone.empty() && zone.find_first_not_of("0123456789") == zone.npos; // of an interface
+  if (number || ::if_nametoindex(zone.c_str()) != 0)
+    return {};
+  return zone;
+}
+
+failure no_such_zone(const std::string &zone, const std::string &host) {
+  failure_detail detail;
+  detail.where = stage::resolve;
+  detail.sentence = "the zone \"" + zone + "\" of the address " + host +
+                    " is no network interface of this machine";
+  detail.hint = "its interfaces are listed by: ip link";
+  return failure(make_error_code(error::resolve_failed), std::move(detail));
 }
 
 // A failure on the way to the proxy, which has nothing to do with the host.
@@ -56,6 +81,8 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
     auto found = result<std::vector<endpoint>>(std::vector<endpoint>());
     if (options.look_up) {
       found = options.look_up(first);
+    } else if (const auto zone = unknown_zone(first.host)) {
+      found = no_such_zone(*zone, first.host);
     } else {
       auto looking = resolve(home, first.host, first.port, options.resolve_timeout);
       found = co_await std::move(looking);

@@ -108,6 +108,30 @@ BOOST_AUTO_TEST_CASE(names_the_host_that_is_not_known) {
   });
 }
 
+// Asio drops a zone that it does not know, and the packets would go out anywhere.
+BOOST_AUTO_TEST_CASE(names_the_zone_that_is_not_known) {
+  run([](detail::shard &home) -> task<> {
+    dead_port nobody;
+    dial_target target;
+    target.port = nobody.number;
+    const dial_options options;
+    for (const char *host : {"fe80::1%no-such-zone", "fe80::1%", "::1%1lo"}) {
+      target.host = host;
+      auto s = co_await dial(home, target, options);
+      BOOST_REQUIRE(!s.has_value());
+      const auto zone = target.host.substr(target.host.find('%') + 1);
+      BOOST_TEST((s.error() == error::resolve_failed), s.error().message());
+      BOOST_TEST(s.error().message().find("the zone \"" + zone + "\"") != std::string::npos);
+    }
+    for (const char *host : {"::1%lo", "::1%1"}) {
+      target.host = host;
+      auto s = co_await dial(home, target, options);
+      BOOST_REQUIRE(!s.has_value());
+      BOOST_TEST((s.error() == error::connect_failed), s.error().message());
+    }
+  });
+}
+
 BOOST_AUTO_TEST_CASE(each_stage_has_its_deadline) {
   run([](detail::shard &home) -> task<> {
     full_port full;
