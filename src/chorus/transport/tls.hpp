@@ -87,8 +87,8 @@ result<std::shared_ptr<tls_context>> make_client_context(const tls_options &opti
 result<std::shared_ptr<tls_context>> make_server_context(const tls_options &options);
 
 // The handshake has not happened yet: await `tls_handshake` before anything else. `host` is a name or a
-// literal address, of which only a name is sent (SNI); both are verified. Fails with
-// error::tls_bad_configuration when there is nothing to verify the certificate against.
+// literal address, of which only a name is sent (SNI); both are verified, an IPv6 address without its zone.
+// Fails with error::tls_bad_configuration when there is nothing to verify the certificate against.
 result<std::unique_ptr<stream>> make_tls_client_stream(std::unique_ptr<stream> below,
                                                        std::shared_ptr<tls_context> context,
                                                        std::string_view host);

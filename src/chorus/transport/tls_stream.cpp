@@ -354,6 +354,8 @@ result<std::unique_ptr<stream>> make_tls_client_stream(std::unique_ptr<stream> b
   std::string name(context->server_name().empty() ? host : context->server_name());
   if (name.ends_with('.'))
     name.pop_back();
+  if (name.find(':') != name.npos) // a zone means something to this machine only
+    name.resize(std::min(name.find('%'), name.size()));
   if (name.empty() && context->verifies())
     return failure(error::tls_bad_configuration, stage::configure,
                    "there is no host name to verify the server's certificate against; set "

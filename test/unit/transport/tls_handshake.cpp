@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(the_client_names_the_host_it_means) {
     name = co_await name_sent(home, renamed, "localhost");
     BOOST_TEST(name == "other.example");
     // Only names are sent, no addresses.
-    for (std::string address : {"127.0.0.1", "::1"}) {
+    for (std::string address : {"127.0.0.1", "::1", "fe80::1%lo"}) {
       name = co_await name_sent(home, options, address);
       BOOST_TEST(name == "");
     }
@@ -137,7 +137,8 @@ BOOST_AUTO_TEST_CASE(the_error_names_what_is_wrong_with_the_certificate) {
 
 BOOST_AUTO_TEST_CASE(names_and_addresses_that_fit) {
   run([](detail::shard &home) -> task<> {
-    for (const char *host : {"localhost", "LOCALHOST", "localhost.", "127.0.0.1", "::1"}) {
+    for (const char *host :
+         {"localhost", "LOCALHOST", "localhost.", "127.0.0.1", "::1", "::1%lo"}) {
       tls_pair p(home, client_options(), server_options(), host);
       co_await p.shake();
       BOOST_TEST(p.open(), host);
