@@ -195,8 +195,12 @@ io_status tls_stream::give_up(int ssl_error) noexcept {
     ended_ = true;
     return io_status::end;
   }
-  return fail(done_ && below_ended_ ? failure(chorus::error::lost)
-                                    : tls_failure(ssl_, situation()));
+  if (!done_ || !below_ended_)
+    return fail(tls_failure(ssl_, situation()));
+  const auto below = below_->error();
+  return fail(failure(chorus::error::lost, stage::open,
+                      below ? below.message()
+                            : "the peer ended the connection without a closing handshake"));
 }
 
 io_status tls_stream::fail(failure why) noexcept {

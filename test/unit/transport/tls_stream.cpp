@@ -1,7 +1,9 @@
 #include "recorder.hpp"
 #include "tls_support.hpp"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -260,6 +262,9 @@ BOOST_AUTO_TEST_CASE(ends_in_order_only_by_close_notify) {
       const auto last = co_await read_to_end(*p.server);
       BOOST_TEST(last == io_status::failed);
       BOOST_TEST(p.server->error() == error::lost);
+      BOOST_TEST(p.server->why().detail().sentence ==
+                 (abortive ? std::string(std::strerror(ECONNRESET))
+                           : "the peer ended the connection without a closing handshake"));
       BOOST_TEST(put(*p.server, "x").status == io_status::failed);
     }
     tls_pair p(home);
