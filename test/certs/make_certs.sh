@@ -10,6 +10,8 @@
 #   early.pem/.key    localhost, validity not begun
 #   self.pem/.key     localhost, signed by itself
 #   purpose.pem/.key  localhost, but for clients only
+#   old_ca.pem        an issuer whose own certificate is over
+#   stale.pem/.key    localhost, for servers and clients, itself good, from that issuer
 #   weak.pem/.key     localhost, an RSA key of 1024 bits
 #
 # Everything but early.pem lives for two days, and nothing of it belongs into the repository.
@@ -51,11 +53,19 @@ signed() { # name, issuer, days, subject alternative names, extended usage
 local_names="DNS:localhost,IP:127.0.0.1,IP:::1"
 issuer ca "Chorus test issuer"
 issuer stranger_ca "Chorus unknown issuer"
+# `openssl req` gives nothing that is over.
+key old_ca.key
+printf '%s\n' "basicConstraints=critical,CA:TRUE" "keyUsage=critical,keyCertSign,cRLSign" > old_ca.ext
+openssl req -new -key old_ca.key -subj "/CN=Chorus old issuer" -out old_ca.csr 2>> "$log"
+openssl x509 -req -in old_ca.csr -signkey old_ca.key -sha256 -days -1 -extfile old_ca.ext \
+  -out old_ca.pem 2>> "$log"
+rm -f old_ca.csr old_ca.ext
 signed server ca 2 "$local_names" serverAuth
 signed other ca 2 "DNS:other.example" serverAuth
 signed expired ca -1 "$local_names" serverAuth
 signed client ca 2 "email:client@example.org,URI:spiffe://example.org/client,DNS:client.example,IP:192.0.2.7" clientAuth
 signed stranger stranger_ca 2 "$local_names" serverAuth
+signed stale old_ca 2 "$local_names" serverAuth,clientAuth
 signed purpose ca 2 "$local_names" clientAuth
 openssl genrsa -out weak.key 1024 2>> "$log"
 signed weak ca 2 "$local_names" serverAuth

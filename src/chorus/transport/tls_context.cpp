@@ -223,7 +223,7 @@ result<std::shared_ptr<tls_context>> make_client_context(const tls_options &opti
     context.pin(*key);
   }
   if (context.verifies()) {
-    SSL_CTX_set_verify(context.native(), SSL_VERIFY_PEER, nullptr);
+    SSL_CTX_set_verify(context.native(), SSL_VERIFY_PEER, note_fault);
     if (options.ca_file.empty() && SSL_CTX_set_default_verify_paths(context.native()) != 1)
       return bad_options("the system's certificate store can't be used: " + tls_reason());
   }
@@ -256,7 +256,7 @@ result<std::shared_ptr<tls_context>> make_server_context(const tls_options &opti
         context.native(),
         SSL_VERIFY_PEER |
             (options.require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
-        nullptr);
+        note_fault);
     SSL_CTX_set_client_CA_list(context.native(), SSL_load_client_CA_file(options.ca_file.c_str()));
   }
   bind_tickets(context.native(), options);

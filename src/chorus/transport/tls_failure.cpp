@@ -42,12 +42,17 @@ std::string peer_of(const tls_situation &where) {
 }
 
 failure untrusted(const tls_situation &where, long verdict) {
-  const std::string subject = "the certificate of " + peer_of(where);
+  const bool by_issuer = !where.issuer.empty();
+  const auto subject = by_issuer ? "the certificate of the issuer " + where.issuer +
+                                       ", above that of " + peer_of(where) + ","
+                                 : "the certificate of " + peer_of(where);
   const std::string reason = X509_verify_cert_error_string(verdict);
   switch (verdict) {
   case X509_V_ERR_CERT_HAS_EXPIRED:
     return make(error::tls_expired, where, subject + " has expired",
-                "renew it, or set this machine's clock right");
+                by_issuer ? "have the issuer's renewed, at the server or in ca_file, or set this "
+                            "machine's clock right"
+                          : "renew it, or set this machine's clock right");
   case X509_V_ERR_CERT_NOT_YET_VALID:
     return make(error::tls_expired, where, subject + " is not valid yet",
                 "set this machine's clock right, or wait");
@@ -60,7 +65,8 @@ failure untrusted(const tls_situation &where, long verdict) {
   case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
   case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     return make(error::tls_unknown_issuer, where,
-                subject + " was issued by an authority that is not known here (" + reason + ")",
+                "the certificate of " + peer_of(where) +
+                    " was issued by an authority that is not known here (" + reason + ")",
                 "give the authority's certificate as ca_file");
   case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     return make(error::tls_unknown_issuer, where,

@@ -18,6 +18,7 @@ struct tls_situation {
   bool ended = false;      // the stream below ended or failed
   error_code below;        // why it failed
   std::string key;         // the peer's, when it is none of the pinned ones
+  std::string issuer;      // the subject of the certificate above the peer's own that was at fault
 };
 
 // Empties the calling thread's queue.

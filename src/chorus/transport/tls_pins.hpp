@@ -1,5 +1,6 @@
 #pragma once
-// Pinned keys: servers that are known by their key. For the sources of this room only.
+// What is looked at while a peer's certificates are verified: which of them is at fault, and pinned keys, for
+// servers that are known by their key. For the sources of this room only.
 
 #include <chorus/base/result.hpp>
 #include <chorus/transport/tls.hpp>
@@ -7,6 +8,7 @@
 #include <string_view>
 
 struct ssl_st;
+struct x509_store_ctx_st;
 
 namespace chorus::transport {
 
@@ -20,7 +22,10 @@ result<key_digest> parse_pin(std::string_view text);
 // unless `context` verifies nothing.
 void verify_pins(tls_context &context);
 
-// Says whose handshake `ssl` is, for the stream to learn which key the server has.
+// For SSL_CTX_set_verify: changes nothing, and tells the stream which certificate is at fault.
+int note_fault(int good, x509_store_ctx_st *store) noexcept;
+
+// Says whose handshake `ssl` is, for the stream to learn which certificate or key was refused.
 void attach(ssl_st *ssl, tls_stream &owner);
 
 } // namespace chorus::transport

@@ -89,6 +89,7 @@ tls_stream::tls_stream(std::unique_ptr<stream> below, std::shared_ptr<tls_contex
   BIO_set_data(bio, this);
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl_, bio, bio);
+  attach(ssl_, *this);
   if (context_->server()) {
     SSL_set_accept_state(ssl_);
     return;
@@ -97,7 +98,6 @@ tls_stream::tls_stream(std::unique_ptr<stream> below, std::shared_ptr<tls_contex
   const auto remote = below_->remote_address();
   resume_key_ = name_ + '|' + remote.substr(remote.rfind(':') + 1);
   SSL_set_app_data(ssl_, &resume_key_); // for the context's callback
-  attach(ssl_, *this);
   if (auto *session = context_->take_session(resume_key_)) {
     SSL_set_session(ssl_, session);
     SSL_SESSION_free(session);
@@ -132,6 +132,7 @@ tls_situation tls_stream::situation() const {
   s.ended = below_ended_ || write_error_;
   s.below = below_ended_ ? below_->error() : write_error_;
   s.key = wrong_key_;
+  s.issuer = bad_issuer_;
   return s;
 }
 

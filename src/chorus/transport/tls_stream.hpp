@@ -38,6 +38,8 @@ public:
   int push(const char *from, int size) noexcept;
   // What OpenSSL's verification calls when the peer's key is none of the pinned ones.
   void note_key(std::string seen) noexcept { wrong_key_ = std::move(seen); }
+  // What it calls when a certificate is at fault: the subject if it is an issuer's, else nothing.
+  void note_issuer(std::string subject) noexcept { bad_issuer_ = std::move(subject); }
   bool below_ended() const noexcept { return below_ended_; }
 
 private:
@@ -62,6 +64,7 @@ private:
   std::string name_;       // that the certificate must be for; clients only
   std::string resume_key_; // of the session that a client resumes or keeps
   std::string wrong_key_;  // of the server, when it is none of the pinned ones
+  std::string bad_issuer_; // the subject of the certificate at fault, when it is not the peer's own
   ready_listener *listener_ = nullptr;
   unsigned interest_ = 0;
 

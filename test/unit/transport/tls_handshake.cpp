@@ -135,6 +135,39 @@ BOOST_AUTO_TEST_CASE(the_error_names_what_is_wrong_with_the_certificate) {
   });
 }
 
+// Who reads that the server's certificate has expired looks at the wrong one.
+BOOST_AUTO_TEST_CASE(a_fault_of_an_issuers_certificate_is_told_of_the_issuer) {
+  run([](detail::shard &home) -> task<> {
+    const auto is_told = [](const std::optional<failure> &why, std::string_view whose) {
+      BOOST_REQUIRE(why.has_value());
+      BOOST_TEST(*why == error::tls_expired);
+      BOOST_TEST(why->detail().sentence == "the certificate of the issuer CN=Chorus old issuer, "
+                                           "above that of " +
+                                               std::string(whose) + " memory, has expired");
+      BOOST_TEST(why->message().find("ca_file") != std::string::npos);
+    };
+    auto client = client_options();
+    client.ca_file = pem("old_ca");
+    tls_pair p(home, client, server_options("stale"));
+    co_await p.shake();
+    is_told(p.client_error, "the server");
+    client.pinned_keys = {"sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
+    tls_pair pinned(home, client, server_options("stale"));
+    co_await pinned.shake();
+    is_told(pinned.client_error, "the server");
+
+    auto known = client_options();
+    known.certificate_file = pem("stale");
+    known.key_file = key("stale");
+    auto server = server_options();
+    server.require_client_certificate = true;
+    server.ca_file = pem("old_ca");
+    tls_pair asked(home, known, server);
+    co_await asked.shake();
+    is_told(asked.server_error, "the client");
+  });
+}
+
 BOOST_AUTO_TEST_CASE(names_and_addresses_that_fit) {
   run([](detail::shard &home) -> task<> {
     for (const char *host :
