@@ -39,51 +39,84 @@ std::optional<std::string> decoded(std::string_view text) {
   return out;
 }
 
+// An IPv4 address that is mapped to IPv6 as what it is.
 std::optional<ip::address> address_in(std::string_view host) {
   boost::system::error_code ec;
-  const auto a = ip::make_address(std::string(host), ec);
+  auto a = ip::make_address(std::string(host), ec);
+  if (!ec && a.is_v6() && a.to_v6().is_v4_mapped())
+    a = ip::make_address_v4(ip::v4_mapped, a.to_v6());
   return ec ? std::nullopt : std::optional(a);
+}
+
+// In lower case, without the dot that ends a name which is complete.
+std::string name_in(std::string_view host) {
+  if (host.ends_with('.'))
+    host.remove_suffix(1);
+  return detail::lower(host);
 }
 
 bool is_this_machine(std::string_view host) {
   if (const auto a = address_in(host))
     return a->is_loopback();
-  const auto name = detail::lower(host);
+  const auto name = name_in(host);
   return name == "localhost" || name.ends_with(".localhost");
 }
 
 bool in_network(const ip::address &a, std::string_view network) {
   boost::system::error_code ec;
-  if (a.is_v4()) {
+  if (a.is_v4() && network.find(':') == network.npos) {
     const auto net = ip::make_network_v4(std::string(network), ec);
     return !ec && ip::network_v4(a.to_v4(), net.prefix_length()).canonical() == net.canonical();
   }
   const auto net = ip::make_network_v6(std::string(network), ec);
-  return !ec && ip::network_v6(a.to_v6(), net.prefix_length()).canonical() == net.canonical();
+  if (ec || (a.is_v4() && net.prefix_length() < 96))
+    return false;
+  const auto six = a.is_v4() ? ip::make_address_v6(ip::v4_mapped, a.to_v4()) : a.to_v6();
+  return ip::network_v6(six, net.prefix_length()).canonical() == net.canonical();
 }
 
-bool is_named(std::string_view entry, std::string_view host, std::uint16_t port) {
-  if (entry == "*")
-    return true;
-  const auto address = address_in(host);
-  if (address && entry.find('/') != entry.npos)
-    return in_network(*address, entry);
-  // A port, behind a name or behind an address in brackets; a bare IPv6 address has colons of its own.
-  if (entry.front() == '[' || std::count(entry.begin(), entry.end(), ':') == 1) {
-    const auto end = entry.front() == '[' ? entry.find(']') : entry.find(':');
-    if (end == entry.npos)
-      return false;
-    const auto colon = entry.find(':', end);
-    if (colon != entry.npos && entry.substr(colon + 1) != std::to_string(port))
-      return false;
-    entry = entry.front() == '[' ? entry.substr(1, end - 1) : entry.substr(0, end);
+struct list_entry {
+  std::string what;      // a name, an address or a network, without brackets
+  std::string_view port; // empty: any
+};
+
+// A port stands behind a name, an IPv4 address or network, or behind brackets: a bare IPv6 address has
+// colons of its own. The length of an IPv6 network stands within the brackets or behind them.
+std::optional<list_entry> entry_in(std::string_view entry) {
+  const bool bracket = entry.starts_with('[');
+  if (!bracket && std::count(entry.begin(), entry.end(), ':') != 1)
+    return list_entry{std::string(entry), {}};
+  const auto end = bracket ? entry.find(']') : 0;
+  if (end == entry.npos)
+    return {};
+  const auto colon = std::min(entry.find(':', end), entry.size());
+  list_entry out{std::string(entry.substr(0, colon)), {}};
+  if (bracket)
+    out.what =
+        std::string(entry.substr(1, end - 1)) + std::string(entry.substr(end + 1, colon - end - 1));
+  if (colon != entry.size()) {
+    out.port = entry.substr(colon + 1);
+    if (out.port.empty())
+      return {};
   }
-  if (address)
-    return address_in(entry) == address;
-  if (entry.starts_with('.'))
-    entry.remove_prefix(1);
-  const auto name = detail::lower(host);
-  const auto suffix = detail::lower(entry);
+  return out;
+}
+
+bool is_named(std::string_view text, std::string_view host, std::uint16_t port) {
+  const auto entry = entry_in(text);
+  if (!entry || (!entry->port.empty() && entry->port != std::to_string(port)))
+    return false;
+  if (entry->what == "*")
+    return true;
+  if (const auto address = address_in(host)) {
+    if (entry->what.find('/') != entry->what.npos)
+      return in_network(*address, entry->what);
+    return address_in(entry->what) == address;
+  }
+  auto suffix = name_in(entry->what);
+  if (suffix.starts_with('.'))
+    suffix.erase(0, 1);
+  const auto name = name_in(host);
   return !suffix.empty() && (name == suffix || name.ends_with("." + suffix));
 }
 

@@ -30,7 +30,9 @@ struct proxy_server {
 result<proxy_server> parse_proxy(std::string_view text, std::string_view what);
 
 // Whether a list like "example.org,.local,10.0.0.0/8,*" (of no_proxy) names the host: a name with its
-// subdomains, an address, a network, "*" for all; each with ":port" for that port alone.
+// subdomains, an address, a network, "*" for all; each with ":port" for that port alone (IPv6 in brackets
+// then: "[fd00::]/8:443"). A final dot of a name makes no difference, and an IPv4 address mapped to IPv6 is
+// that address.
 bool is_listed(std::string_view list, std::string_view host, std::uint16_t port);
 
 // The variable's value; null when there is none.
@@ -38,7 +40,7 @@ using environment = std::function<const char *(const char *)>;
 // Of http_proxy for plain connections (lower case alone: servers of old set HTTP_PROXY from a request's
 // header), https_proxy for those with TLS, else all_proxy; unless no_proxy lists the host. `http`: the
 // connection begins with HTTP, so that the first two count. Never for this machine itself: "localhost"
-// and loopback addresses.
+// and loopback addresses, however they are written.
 result<std::optional<proxy_server>> proxy_for(const environment &variables, bool http, bool tls,
                                               std::string_view host, std::uint16_t port);
 

@@ -120,6 +120,30 @@ BOOST_AUTO_TEST_CASE(no_proxy_lists) {
   BOOST_TEST(is_listed("*", "anything", 1));
   BOOST_TEST(!is_listed("", "h", 1));
   BOOST_TEST(!is_listed(" ,, .", "h", 1));
+  const auto *ports = "*:8080,192.0.2.0/24:81,[fd00::]/8:82,[2001:db8::/32]:83,[::1]";
+  BOOST_TEST(is_listed(ports, "anything", 8080));
+  BOOST_TEST(is_listed(ports, "192.0.2.9", 81));
+  BOOST_TEST(is_listed(ports, "fd12::1", 82));
+  BOOST_TEST(is_listed(ports, "2001:db8::1", 83));
+  BOOST_TEST(is_listed(ports, "::1", 84));
+  for (const auto *host : {"anything", "192.0.2.9", "fd12::1", "2001:db8::1"})
+    BOOST_TEST(!is_listed(ports, host, 84), host);
+  for (const auto *odd : {"h:", "[::1", "[", "]", ":", "*:", "/", "[]:80"})
+    BOOST_TEST(!is_listed(odd, "h", 80), odd);
+}
+
+// Several ways to write one host.
+BOOST_AUTO_TEST_CASE(no_proxy_lists_hosts_however_they_are_written) {
+  for (const auto *list : {"example.invalid", "example.invalid.", ".example.invalid."})
+    for (const auto *host : {"example.invalid", "example.invalid.", "a.Example.invalid."})
+      BOOST_TEST(is_listed(list, host, 80), list << " " << host);
+  BOOST_TEST(!is_listed("example.invalid.", "example.invalid..", 80));
+  BOOST_TEST(is_listed("192.0.2.7", "::ffff:192.0.2.7", 80));
+  BOOST_TEST(is_listed("[::ffff:192.0.2.7]:80", "192.0.2.7", 80));
+  BOOST_TEST(is_listed("192.0.2.0/24:80", "::ffff:192.0.2.7", 80));
+  BOOST_TEST(is_listed("::ffff:0:0/96", "::ffff:192.0.2.7", 80));
+  BOOST_TEST(!is_listed("::/0", "192.0.2.7", 80));
+  BOOST_TEST(!is_listed("192.0.2.8", "::ffff:192.0.2.7", 80));
 }
 
 BOOST_AUTO_TEST_CASE(variables_of_the_environment) {
@@ -142,7 +166,8 @@ BOOST_AUTO_TEST_CASE(variables_of_the_environment) {
   BOOST_TEST(chosen(true, true) == "secure");
   BOOST_TEST(chosen(false, true) == "rest");
   BOOST_TEST(chosen(false, false) == "rest");
-  for (const auto *here : {"localhost", "127.0.0.9", "::1", "a.localhost"})
+  for (const auto *here : {"localhost", "127.0.0.9", "::1", "a.localhost", "localhost.",
+                           "a.LOCALHOST.", "::ffff:127.0.0.1"})
     BOOST_TEST(chosen(true, false, here).empty());
   set["NO_PROXY"] = "far.test";
   BOOST_TEST(chosen(true, false).empty());
