@@ -32,6 +32,8 @@ std::uint64_t fresh_seed() {
 std::vector<std::shared_ptr<connect_plan>> make_plans(const client_options &options) {
   if (options.urls.empty())
     unusable("urls is empty; give at least one, like wss://example.org/path");
+  if (const auto fine = check_pins(options.tls, options.urls, options.protocols); !fine)
+    unusable(fine.error().message());
   std::vector<header> headers;
   headers.reserve(options.headers.size());
   for (const auto &[name, value] : options.headers)

@@ -117,7 +117,15 @@ task<result<session>> connect_here(result<std::shared_ptr<connect_plan>> plan) {
 } // namespace detail
 
 task<result<session>> connect(std::string_view url, connect_options options) {
-  return detail::connect_here(detail::make_plan(url, options));
+  auto plan = detail::make_plan(url, options);
+  if (plan && options.tls) {
+    const std::string text(url);
+    const auto fine = detail::check_pins(*options.tls, {&text, 1},
+                                         {options.protocols.begin(), options.protocols.end()});
+    if (!fine)
+      plan = fine.error();
+  }
+  return detail::connect_here(std::move(plan));
 }
 
 } // namespace chorus

@@ -94,6 +94,25 @@ result<> choose_proxy(connect_plan &plan) {
   return {};
 }
 
+result<> check_pins(const tls_options &tls, std::span<const std::string> urls,
+                    const std::vector<url_scheme> &protocols) {
+  if (tls.pinned_keys.empty() || urls.empty())
+    return {};
+  connect_options how;
+  how.protocols = protocols;
+  for (const auto &text : urls) {
+    const auto meant = urls_meant(text, how);
+    if (!meant ||
+        std::any_of(meant->begin(), meant->end(), [](const url &u) { return u.is_secure(); }))
+      return {};
+  }
+  const auto &first = urls.front();
+  const auto shown = url::names_scheme(first) ? redact(first) : redact("ws://" + first).substr(5);
+  return bad_option("pinned keys are of no use without TLS, and " + shown +
+                    (urls.size() > 1 ? " and the other URLs have none" : " has none") +
+                    "; use wss:// or tls://, or pin no keys");
+}
+
 result<std::shared_ptr<connect_plan>>
 with_headers(const connect_plan &plan,
              const std::vector<std::pair<std::string, std::string>> &headers) {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,11 @@ failure bad_option(std::string sentence);
 // Fails with bad_url or bad_option.
 result<std::shared_ptr<connect_plan>> make_plan(std::string_view url,
                                                 const connect_options &options);
+
+// Fails with bad_option when `tls` pins keys and none of these URLs means a connection with TLS, where the
+// pins would do nothing. Says nothing of URLs that can't be used.
+result<> check_pins(const tls_options &tls, std::span<const std::string> urls,
+                    const std::vector<url_scheme> &protocols);
 
 // The plan with these headers, which take the place of those of the same name. Fails with bad_option.
 result<std::shared_ptr<connect_plan>>

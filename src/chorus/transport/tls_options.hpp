@@ -25,6 +25,7 @@ struct tls_options {
   // Clients: keys of which the server must have one, besides what `verify` asks for: "sha256//" and the
   // Base64 of the SHA-256 of its SubjectPublicKeyInfo, as curl writes it. Empty: any key. With
   // insecure_accept_any_certificate they are all that is asked for. After a redirect they hold as well.
+  // Where nothing that is asked for has TLS they are refused, so no redirect leads from there to TLS.
   std::vector<std::string> pinned_keys{};
 };
 

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <filesystem>
+#include <stdexcept>
 
 using namespace client_test;
 using chorus::client;
@@ -270,6 +271,66 @@ BOOST_AUTO_TEST_CASE(a_key_that_is_not_pinned_ends_the_client) {
     co_await log.wait("gone");
     co_await echoes(right); // and with a session that is resumed
     BOOST_TEST((co_await right.close()).has_value());
+  }(w));
+}
+
+// Silence would let who pins a key believe that it is looked at.
+BOOST_AUTO_TEST_CASE(pins_are_refused_where_nothing_has_tls) {
+  static const std::array<chorus::url_scheme, 2> plain{
+      {chorus::url_scheme::ws, chorus::url_scheme::tcp}};
+  static const std::array<chorus::url_scheme, 2> either{
+      {chorus::url_scheme::tcp, chorus::url_scheme::tls}};
+  world w;
+  w.run([](world &here) -> task<> {
+    const auto is_told = [](const failure &why, std::string_view url) {
+      BOOST_TEST((why == error::bad_option), why.message());
+      BOOST_TEST(why.message().find("pinned keys") != std::string::npos);
+      BOOST_TEST(why.message().find(url) != std::string::npos);
+      BOOST_TEST(why.message().find("hunter2") == std::string::npos);
+    };
+    dead_port nobody(here);
+    auto place = nobody.url().substr(5); // without ws://
+    place.pop_back();
+    auto with = trusting();
+    with.pinned_keys = {"sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="};
+    for (const std::string url :
+         {"ws://me:hunter2@h/?token=hunter2", "tcp://h:1", "unix:///s", "ws+unix:///s"}) {
+      auto dialling = dial(here, url, with);
+      const auto r = co_await dialling.get();
+      BOOST_REQUIRE(!r.has_value());
+      is_told(r.error(), url.substr(0, 5));
+      auto o = eager_tls(url);
+      o.tls = with;
+      BOOST_CHECK_THROW(client(here.rt, o), std::invalid_argument);
+      const auto made = co_await chorus::create_client(url, o);
+      BOOST_REQUIRE(!made.has_value());
+      is_told(made.error(), url.substr(0, 5));
+    }
+    connect_options o;
+    o.tls = &with;
+    o.protocols = plain;
+    attempt neither(here.rt.executor(), connect(place, o));
+    const auto r = co_await neither.get();
+    BOOST_REQUIRE(!r.has_value());
+    is_told(r.error(), place);
+    attempt secret(here.rt.executor(), connect("me:hunter2@h:1/?token=hunter2", o));
+    const auto hidden = co_await secret.get();
+    BOOST_REQUIRE(!hidden.has_value());
+    is_told(hidden.error(), "***@h:1/?token=***");
+    // One with TLS is enough, among protocols as among URLs.
+    o.protocols = either;
+    attempt one(here.rt.executor(), connect(place, o));
+    const auto tried = co_await one.get();
+    BOOST_REQUIRE(!tried.has_value());
+    BOOST_TEST((tried.error() == error::connect_failed), tried.error().message());
+    auto mixed = eager({"ws://" + place, "wss://" + place});
+    mixed.tls = with;
+    BOOST_CHECK_NO_THROW(client(here.rt, mixed));
+    mixed.urls = {place};
+    mixed.protocols.assign(plain.begin(), plain.end());
+    BOOST_CHECK_THROW(client(here.rt, mixed), std::invalid_argument);
+    mixed.protocols.assign(either.begin(), either.end());
+    BOOST_CHECK_NO_THROW(client(here.rt, mixed));
   }(w));
 }
 
