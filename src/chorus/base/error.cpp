@@ -122,7 +122,7 @@ bool is_tls(error e) noexcept {
 
 bool is_ended(error e) noexcept {
   return (e >= error::closed && e <= error::message_too_big) || e == error::evicted ||
-         e == error::not_open || e == error::shut_down;
+         e == error::not_open || e == error::shut_down || e == error::no_protocol;
 }
 
 bool is_fatal(error e) noexcept {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <string_view>
 
 namespace chorus::protocol {
 
@@ -18,6 +19,20 @@ std::uint32_t length_of(const std::array<std::byte, 4> &prefix) noexcept {
   for (const auto b : prefix)
     value = value << 8 | static_cast<std::uint32_t>(b);
   return value;
+}
+
+// A prefix beyond the limit: what a server of another protocol answers, or its client sends, looks like one.
+violation too_big(const std::array<std::byte, 4> &prefix) noexcept {
+  constexpr std::array<std::string_view, 11> http{"HTTP", "GET ", "HEAD", "POST", "PUT ", "DELE",
+                                                  "CONN", "OPTI", "TRAC", "PATC", "PRI "};
+  constexpr std::byte alert{0x15}; // RFC 8446 section 5.1: the record's type, then its version 3.x
+  constexpr std::byte handshake{0x16};
+  const std::string_view text(reinterpret_cast<const char *>(prefix.data()), prefix.size());
+  if (std::find(http.begin(), http.end(), text) != http.end())
+    return violation::framed_is_http;
+  if ((prefix[0] == alert || prefix[0] == handshake) && prefix[1] == std::byte{3})
+    return violation::framed_is_tls;
+  return violation::framed_too_big;
 }
 
 } // namespace
@@ -55,7 +70,7 @@ event framed_reader::next_prefixed(std::span<std::byte> &input) {
     prefix_size_ = 0;
     remaining_ = length_of(prefix_);
     if (remaining_ > max_message_)
-      return fail(violation::message_too_big);
+      return fail(too_big(prefix_));
     if (remaining_ <= input.size()) {
       const auto payload = input.first(remaining_);
       input = input.subspan(remaining_);

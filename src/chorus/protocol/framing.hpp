@@ -32,7 +32,8 @@ struct framed_reader_options {
   bool check_utf8 = true;                          // of lines
 };
 
-// Events: need_more, message, violation. The members mean what they mean in `reader`, and memory
+// Events: need_more, message, violation. A length beyond the limit that is the beginning of HTTP or TLS is
+// told apart from other ones: the peer expects another protocol. The members mean what they mean in `reader`, and memory
 // follows the same rule.
 class framed_reader {
 public:

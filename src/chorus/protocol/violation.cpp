@@ -65,6 +65,12 @@ public:
              "return; use the length prefix";
     case violation::prefix_overflow:
       return "a message of 4 GiB or more does not fit a 32-bit length prefix";
+    case violation::framed_too_big:
+      return "a message is larger than the limit of this side";
+    case violation::framed_is_http:
+      return "the peer speaks HTTP, not framed messages";
+    case violation::framed_is_tls:
+      return "the peer speaks TLS, not framed messages";
     }
     return "unknown violation " + std::to_string(value);
   }
@@ -89,6 +95,7 @@ close_code close_code_for(violation v) noexcept {
   case violation::inflated_too_big:
   case violation::line_too_long:
   case violation::prefix_overflow:
+  case violation::framed_too_big:
     return close_code::message_too_big;
   default:
     return close_code::protocol_error;

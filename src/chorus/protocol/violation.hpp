@@ -45,6 +45,9 @@ enum class violation : std::uint8_t {
   line_invalid_utf8,
   line_contains_newline, // own payload can't be sent as one line (or ends in a carriage return)
   prefix_overflow,       // own payload is longer than a 32-bit prefix can say
+  framed_too_big,        // the prefix announces more than the limit of this side
+  framed_is_http,        // what would be such a prefix is the beginning of HTTP
+  framed_is_tls,         // or of TLS
 };
 
 const boost::system::error_category &violation_category() noexcept;

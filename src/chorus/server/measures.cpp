@@ -48,8 +48,10 @@ std::size_t close_code_index(std::uint16_t code) noexcept {
 std::string_view close_code_label(std::size_t index) noexcept { return code_labels[index]; }
 
 std::size_t ending_index(const failure &why) noexcept {
+  // A peer of another protocol breaks this one.
+  const auto code = why == error::no_protocol ? failure(error::protocol) : why;
   std::size_t i = 0;
-  while (i < known_endings.size() && !(why == known_endings[i].code))
+  while (i < known_endings.size() && !(code == known_endings[i].code))
     ++i;
   return i;
 }

@@ -51,6 +51,22 @@ failure lost_by(const failure &why, const std::string &address) {
   return failure(make_error_code(error::lost), std::move(detail));
 }
 
+failure other_protocol(const std::string &sentence, bool tls, protocol::role side,
+                       const std::string &address) {
+  failure_detail detail;
+  detail.where = stage::open;
+  detail.address = address;
+  detail.close_code = static_cast<std::uint16_t>(close_code::protocol_error);
+  detail.sentence = sentence;
+  if (side == protocol::role::server)
+    detail.sentence += "; does the client want another port, or another scheme than its own?";
+  else if (tls)
+    detail.hint = "try tls://HOST:PORT, or wss://HOST:PORT/PATH for WebSocket";
+  else
+    detail.hint = "try ws://HOST:PORT/PATH (wss:// where it speaks TLS)";
+  return failure(make_error_code(error::no_protocol), std::move(detail));
+}
+
 } // namespace
 
 void session_core::evict() noexcept {
@@ -161,11 +177,18 @@ void session_core::answer_close() {
 }
 
 void session_core::on_violation(protocol::violation v) {
-  const bool too_big =
-      v == protocol::violation::message_too_big || v == protocol::violation::frame_too_big ||
-      v == protocol::violation::inflated_too_big || v == protocol::violation::line_too_long;
-  fail(too_big ? error::message_too_big : error::protocol, protocol::close_code_for(v),
-       protocol::make_error_code(v).message());
+  using protocol::violation;
+  const auto sentence = protocol::make_error_code(v).message();
+  if (v == violation::framed_is_http || v == violation::framed_is_tls) {
+    if (state() != session_state::closed && !end_.code())
+      end_ = other_protocol(sentence, v == violation::framed_is_tls, side_, remote_);
+    fail(error::no_protocol, protocol::close_code_for(v), sentence);
+    return;
+  }
+  const bool too_big = v == violation::message_too_big || v == violation::frame_too_big ||
+                       v == violation::inflated_too_big || v == violation::line_too_long ||
+                       v == violation::framed_too_big;
+  fail(too_big ? error::message_too_big : error::protocol, protocol::close_code_for(v), sentence);
 }
 
 void session_core::fail(error why, close_code code, std::string_view sentence) {

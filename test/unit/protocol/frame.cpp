@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(codes_on_the_wire) {
 
 BOOST_AUTO_TEST_CASE(every_violation_has_a_sentence_and_a_close_code) {
   std::vector<std::string> sentences;
-  for (int v = 1; v <= static_cast<int>(violation::prefix_overflow); ++v) {
+  for (int v = 1; v <= static_cast<int>(violation::framed_is_tls); ++v) {
     const boost::system::error_code ec = static_cast<violation>(v);
     BOOST_TEST(ec.failed());
     BOOST_TEST(std::string(ec.category().name()) == "chorus.protocol");

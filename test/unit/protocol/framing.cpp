@@ -66,9 +66,22 @@ BOOST_AUTO_TEST_CASE(length_prefix) {
 BOOST_AUTO_TEST_CASE(length_prefix_limit) {
   same_however_cut(options(framing::length32, 10),
                    prefixed("0123456789") + prefixed("0123456789a") + prefixed("b"),
-                   {binary("0123456789"), bad(violation::message_too_big)});
+                   {binary("0123456789"), bad(violation::framed_too_big)});
   same_however_cut(options(framing::length32), "\xff\xff\xff\xff",
-                   {bad(violation::message_too_big)});
+                   {bad(violation::framed_too_big)});
+}
+
+BOOST_AUTO_TEST_CASE(other_protocols_are_told_from_lengths) {
+  for (const std::string http :
+       {"HTTP/1.1 400 Bad Request\r\n", "GET / HTTP/1.1\r\n", "POST /", "PRI * HTTP/2.0\r\n"})
+    same_however_cut(options(framing::length32), http, {bad(violation::framed_is_http)});
+  for (const std::string tls :
+       {std::string("\x16\x03\x01\x02\x00", 5), std::string("\x15\x03\x03\x00\x02\x02\x46", 7)})
+    same_however_cut(options(framing::length32), tls, {bad(violation::framed_is_tls)});
+  // Within the limit they are lengths like any other.
+  same_however_cut(options(framing::length32, 0xffffffff), "HTTP/1.1", {});
+  same_however_cut(options(framing::length32), "\x16\x02\x03\x04",
+                   {bad(violation::framed_too_big)});
 }
 
 BOOST_AUTO_TEST_CASE(lines) {

@@ -1,5 +1,7 @@
 #include "support.hpp"
 
+#include <chorus/base/explain.hpp>
+
 BOOST_AUTO_TEST_SUITE(session_ending)
 
 using namespace chorus;
@@ -166,6 +168,34 @@ BOOST_AUTO_TEST_CASE(a_framed_peers_half_close_lets_output_drain) {
     BOOST_CHECK(!peer.reset);
     auto gone = co_await s.wait_closed();
     BOOST_CHECK_EQUAL(gone, error::closed);
+  });
+}
+
+BOOST_AUTO_TEST_CASE(a_framed_peer_of_another_protocol_is_named) {
+  run([](shard &home) -> task<> {
+    for (const std::string_view said : {std::string_view("HTTP/1.1 400 Bad Request\r\n\r\n"),
+                                        std::string_view("\x15\x03\x01\x00\x02\x02\x46", 7)})
+      for (const auto side : {role::client, role::server}) {
+        auto [a, b] = transport::make_memory_pair(home, home);
+        raw_peer peer(std::move(b), role::client);
+        detail::session_setup setup;
+        setup.carrier = std::move(a);
+        setup.websocket = false;
+        setup.side = side;
+        setup.options = std::make_shared<const session_options>(quiet());
+        auto s = detail::make_session(std::move(setup));
+        co_await peer.write(std::string(said));
+        auto end = co_await s.receive();
+        BOOST_REQUIRE(end.has_error());
+        BOOST_CHECK_EQUAL(end.error(), error::no_protocol);
+        BOOST_CHECK(end.error() == condition::ended);
+        const auto told = explain(end.error());
+        BOOST_CHECK(told.remedy == remedy::use_other_scheme);
+        BOOST_CHECK(told.what.find(said[0] == 'H' ? "HTTP" : "TLS") != told.what.npos);
+        BOOST_CHECK(told.what.find("RFC 6455") == told.what.npos);
+        const auto wanted = said[0] == 'H' ? "ws://" : "tls://";
+        BOOST_CHECK_EQUAL(told.hint.find(wanted) != told.hint.npos, side == role::client);
+      }
   });
 }
 
