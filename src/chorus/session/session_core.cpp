@@ -188,7 +188,11 @@ void session_core::flush() noexcept {
   if (!carrier_ || write_failed_)
     return;
   const bool waited = out_.blocked();
+  // A pong may be there before the write has returned.
+  const auto before = out_.ping_pending() ? clock::now() : time_point();
   const auto status = out_.flush(*carrier_, home_->turn_time());
+  if (out_.ping_written)
+    ping_sent_at_ = before;
   // Outside a turn its time is that of the last one, which may be long ago.
   if (!waited && status == outbox::status::blocked)
     out_.blocked_at(home_->now());
@@ -199,7 +203,6 @@ void session_core::after_write(outbox::status status) noexcept {
   if (out_.ping_written) {
     out_.ping_written = false;
     ping_under_way_ = true;
-    ping_sent_at_ = clock::now();
   }
   if (status == outbox::status::failed) {
     // What the peer said last, its close frame perhaps, may still be there to read.

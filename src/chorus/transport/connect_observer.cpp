@@ -2,6 +2,7 @@
 
 namespace chorus {
 
+void connect_observer::on_started() {}
 void connect_observer::on_resolved(std::span<const std::string>) {}
 void connect_observer::on_connected(std::string_view, std::string_view) {}
 void connect_observer::on_proxied() {}

@@ -18,6 +18,8 @@ class connect_observer {
 public:
   virtual ~connect_observer() = default;
 
+  // The name is about to be looked up; what this side needs for TLS is loaded.
+  virtual void on_started();
   // In the order in which they are tried; of the proxy, when there is one; of a unix socket its path.
   virtual void on_resolved(std::span<const std::string> addresses);
   // The address that won.

@@ -70,6 +70,8 @@ task<result<std::unique_ptr<stream>>> dial(detail::shard &home, dial_target targ
     first.host = options.proxy->host;
     first.port = options.proxy->port;
   }
+  if (options.observer)
+    options.observer->on_started();
   std::vector<endpoint> addresses;
   if (!target.path.empty()) {
     sockaddr_un name{};

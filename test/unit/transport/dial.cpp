@@ -20,6 +20,16 @@ std::string port_of(const listener &l) {
   return l.local_address().substr(l.local_address().rfind(':') + 1);
 }
 
+class stages_seen final : public connect_observer {
+public:
+  std::vector<std::string> all;
+
+private:
+  void on_started() override { all.emplace_back("started"); }
+  void on_resolved(std::span<const std::string>) override { all.emplace_back("resolved"); }
+  void on_connected(std::string_view, std::string_view) override { all.emplace_back("connected"); }
+};
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(dialling)
@@ -79,6 +89,32 @@ BOOST_AUTO_TEST_CASE(says_that_nobody_listens) {
     u = co_await dial(home, file, options);
     BOOST_TEST(u.error() == error::bad_url);
     BOOST_TEST(home.poll().size() == 0U);
+  });
+}
+
+// Who takes times must not take the loading of certificates for the look-up of a name.
+BOOST_AUTO_TEST_CASE(an_observer_hears_of_the_start_once_all_is_loaded) {
+  run([](detail::shard &home) -> task<> {
+    acceptor a(home);
+    auto l = listener::open(home, "127.0.0.1:0");
+    BOOST_REQUIRE(l.has_value());
+    BOOST_REQUIRE((*l)->start(a).has_value());
+    stages_seen seen;
+    dial_options options;
+    options.observer = &seen;
+    dial_target target;
+    target.host = "127.0.0.1";
+    target.port = port_of(**l);
+    auto s = co_await dial(home, target, options);
+    BOOST_REQUIRE(s.has_value());
+    const std::vector<std::string> wanted{"started", "resolved", "connected"};
+    BOOST_TEST(seen.all == wanted, boost::test_tools::per_element());
+    seen.all.clear();
+    target.tls = true;
+    options.tls.ca_file = "/no/such/file";
+    s = co_await dial(home, target, options);
+    BOOST_REQUIRE(!s.has_value());
+    BOOST_TEST(seen.all.empty());
   });
 }
 
