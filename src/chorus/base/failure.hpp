@@ -50,6 +50,10 @@ struct failure_detail {
   // several protocols were: each, as in "wss://example.org:8443".
   std::vector<tried_address> tried;
   std::string tls_alert; // by which the peer ended TLS, as in "handshake failure"
+  // What the peer's close frame said after a close of this side (whose code is `close_code`): usually its
+  // answer, else a close of its own that met ours. 1005: without a code; 0: none came.
+  std::uint16_t answer_code = 0;
+  std::string answer_reason; // UTF-8, at most 123 bytes
   // The proxy refused for want of a user and a password, or of right ones.
   bool wants_credentials = false;
 };

@@ -106,7 +106,9 @@ public:
   // Closes in order: what is queued, the close frame, the peer's answer; aborts at the session's
   // close_timeout. Completes when the connection is gone; always ends. `reason`: UTF-8, cut to 123
   // bytes. Closing twice waits for the first. Cancelling stops waiting, not closing.
-  // Fails when the peer did not answer in time (aborted) or had vanished (lost).
+  // Fails when the peer did not answer in time (aborted) or had vanished (lost). What it answered is in
+  // `end()`: answer_code and answer_reason of the detail (RFC 6455 section 7.1.5); a code other than ours
+  // is no failure here, but may say that the peer could not use what was sent.
   task<result<>> close(close_code code = close_code::normal, std::string_view reason = {});
   // The same without waiting, from any thread.
   void start_close(close_code code = close_code::normal, std::string_view reason = {});

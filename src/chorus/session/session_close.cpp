@@ -67,6 +67,14 @@ failure other_protocol(const std::string &sentence, bool tls, protocol::role sid
   return failure(make_error_code(error::no_protocol), std::move(detail));
 }
 
+// The end of a close that this side began, with what the peer's close frame said.
+failure answered_with(const failure &end, close_code code, std::string_view reason) {
+  auto detail = end.detail();
+  detail.answer_code = static_cast<std::uint16_t>(code);
+  detail.answer_reason = reason;
+  return failure(end.code(), std::move(detail));
+}
+
 } // namespace
 
 void session_core::evict() noexcept {
@@ -155,7 +163,7 @@ void session_core::on_peer_close(close_code code, std::string_view reason) {
     return;
   }
   if (!end_.code()) {
-    end_ = how_we_closed();
+    end_ = answered_with(how_we_closed(), code, reason);
     // An answer to our close, so it has seen all before it; not a close of its own that met ours.
     if (out_.close_written() && end_.detail().close_code == static_cast<std::uint16_t>(code))
       confirmed_.set(out_.messages_sent);

@@ -45,6 +45,38 @@ BOOST_AUTO_TEST_CASE(a_local_close_tells_code_and_reason_to_both) {
   });
 }
 
+// RFC 6455 section 7.1.5: what the peer's close frame said is not lost when it is an answer.
+BOOST_AUTO_TEST_CASE(the_answer_to_a_close_is_kept) {
+  run([](shard &home) -> task<> {
+    struct answer {
+      std::string payload;
+      unsigned code;
+      std::string reason;
+    };
+    const std::vector<answer> answers{
+        {close_payload(1000, ""), 1000, ""},
+        {close_payload(1011, "internal fault"), 1011, "internal fault"},
+        {"", 1005, ""}};
+    for (const auto &a : answers) {
+      auto h = session_and_peer(home, role::client);
+      running<result<>> closing(home, h.s.close(close_code::normal, "done"));
+      auto f = co_await h.peer.next();
+      BOOST_CHECK_EQUAL(f.close_code(), 1000u);
+      co_await h.peer.send(8, a.payload);
+      h.peer.shutdown();
+      auto closed = co_await closing.end();
+      BOOST_CHECK(closed.has_value());
+      const auto end = h.s.end();
+      BOOST_CHECK_EQUAL(end, error::closed);
+      BOOST_CHECK(!end.detail().by_peer);
+      BOOST_CHECK_EQUAL(end.detail().close_code, 1000u);
+      BOOST_CHECK_EQUAL(end.detail().close_reason, "done");
+      BOOST_CHECK_EQUAL(end.detail().answer_code, a.code);
+      BOOST_CHECK_EQUAL(end.detail().answer_reason, a.reason);
+    }
+  });
+}
+
 BOOST_AUTO_TEST_CASE(both_at_once_close_in_order) {
   run([](shard &home) -> task<> {
     auto p = session_pair(home);
