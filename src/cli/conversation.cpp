@@ -74,6 +74,7 @@ void conversation::close(chorus::close_code code, std::string_view reason) {
   pace_.cancel();
   if (terminal_)
     terminal_->stop();
+  closed_ = link_->session();
   link_->start_close(code, reason);
 }
 
@@ -268,6 +269,15 @@ status conversation::verdict(const chorus::failure &end) const {
   if (failed_ != status::ok) {
     complain("connect", sentence_);
     return failed_;
+  }
+  // A client that has closed says no more than that; its last session has what the peer answered.
+  const auto last = closed_.end();
+  const bool answered = last == chorus::error::closed && !last.detail().by_peer;
+  if (answered && status_of(last) != status::ok) {
+    if (stopped_) // whoever interrupts does not ask any more
+      return status::ok;
+    complain("connect", explain(last, settings_));
+    return status_of(last);
   }
   auto outcome = status_of(end);
   // After an own close it does not matter how the peer went, as long as it went.

@@ -72,6 +72,7 @@ private:
   std::unique_ptr<terminal> terminal_; // null: lines, for pipes
   const std::shared_ptr<answer_kept> answer_ = std::make_shared<answer_kept>();
   std::unique_ptr<link> link_;
+  chorus::session closed_; // the one that was open when this side began to close
   std::chrono::steady_clock::time_point last_message_{};
   bool taking_ = false; // one that came; none is asked for meanwhile
   std::uint64_t taken_ = 0;

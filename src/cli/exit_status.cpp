@@ -1,5 +1,7 @@
 #include "exit_status.hpp"
 
+#include "screen_text.hpp"
+
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -17,11 +19,6 @@ bool broke_protocol(const chorus::failure &f) {
          std::string_view(f.code().category().name()) == "chorus.protocol";
 }
 
-// A close frame with this code is no complaint. Without a code (1005, or 0) it is none either.
-bool normal(std::uint16_t code) {
-  return code == 0 || code == 1000 || code == 1001 || code == 1005;
-}
-
 const char *advice(std::uint16_t close_code, wording words) {
   switch (close_code) {
   case 1007:
@@ -33,7 +30,7 @@ const char *advice(std::uint16_t close_code, wording words) {
   case 1013:
     return "; try again later";
   default:
-    return normal(close_code) ? "" : "; the peer's log or documentation says what it means";
+    return is_normal(close_code) ? "" : "; the peer's log or documentation says what it means";
   }
 }
 
@@ -87,26 +84,49 @@ std::string place(const chorus::explanation &e, const std::string &sentence) {
   return out.empty() ? out : " [" + out + "]";
 }
 
-// Control characters of the peer's stay out of the terminal.
+// The beginning of what a peer says, on one line.
 std::string printable(std::string_view text) {
-  std::string out(text.substr(0, 300));
-  std::replace_if(
-      out.begin(), out.end(),
-      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  constexpr std::size_t most = 300;
+  auto end = std::min(most, text.size());
+  while (end != text.size() && end > most - 3 &&
+         (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+    --end;
+  auto out = one_line(text.substr(0, end));
   while (out.ends_with(' '))
     out.pop_back();
   return out;
 }
 
+std::string code_and_reason(std::uint16_t code, std::string_view reason) {
+  return std::to_string(code) + (reason.empty() ? "" : " (" + printable(reason) + ")");
+}
+
 } // namespace
+
+bool is_normal(std::uint16_t close_code) noexcept {
+  return close_code == 0 || close_code == 1000 || close_code == 1001 || close_code == 1005;
+}
+
+std::uint16_t code_of_peer(const chorus::failure &end) {
+  const auto &detail = end.detail();
+  return detail.by_peer ? detail.close_code : detail.answer_code;
+}
+
+const std::string &reason_of_peer(const chorus::failure &end) {
+  const auto &detail = end.detail();
+  return detail.by_peer ? detail.close_reason : detail.answer_reason;
+}
 
 status status_of(const chorus::failure &f) {
   using chorus::condition;
   using chorus::error;
   if (!f.code())
     return status::ok;
-  if (f == error::closed)
-    return !f.detail().by_peer || normal(f.detail().close_code) ? status::ok : status::protocol;
+  if (f == error::closed) {
+    const auto code = code_of_peer(f);
+    const bool echoed = !f.detail().by_peer && code == f.detail().close_code;
+    return echoed || is_normal(code) ? status::ok : status::protocol;
+  }
   if (f == error::bad_url || f == error::bad_option)
     return status::usage;
   if (f == condition::timeout)
@@ -126,10 +146,15 @@ std::string sentence_of(const chorus::failure &f, wording words) {
   std::string out;
   if (f == chorus::error::closed && detail.close_code != 0) {
     out = detail.by_peer ? "the peer closed the connection with " : "closed with ";
-    out += std::to_string(detail.close_code);
-    if (!detail.close_reason.empty())
-      out += " (" + printable(detail.close_reason) + ")";
-    return out + advice(detail.close_code, words);
+    out += code_and_reason(detail.close_code, detail.close_reason);
+    if (detail.by_peer)
+      return harmless(out) + advice(detail.close_code, words);
+    if (detail.answer_code == 1005)
+      return harmless(out) + "; the peer answered without a code";
+    const bool echoed = detail.answer_code == detail.close_code;
+    if (detail.answer_code != 0 && (!echoed || !detail.answer_reason.empty()))
+      out += "; the peer answered " + code_and_reason(detail.answer_code, detail.answer_reason);
+    return harmless(out) + (echoed ? "" : advice(detail.answer_code, words));
   }
   const auto e = chorus::explain(f);
   out = e.what;
@@ -140,7 +165,12 @@ std::string sentence_of(const chorus::failure &f, wording words) {
   out += place(e, out);
   if (detail.status != 0 && !detail.body.empty())
     out += "; the server says: " + printable(detail.body);
-  return out;
+  return harmless(one_line(out));
+}
+
+std::string advice_of(const chorus::failure &f, wording words) {
+  const auto told = chorus::explain(f);
+  return harmless(advice(told, f, words));
 }
 
 void complain(std::string_view command, std::string_view sentence) {
@@ -151,10 +181,7 @@ void complain(std::string_view command, std::string_view sentence) {
   }
   line += ": ";
   line += sentence;
-  // One line, whatever an argument brought into it.
-  std::replace_if(
-      line.begin(), line.end(),
-      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  line = harmless(one_line(line)); // whatever an argument or a peer brought into it
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);
 }

@@ -3,6 +3,7 @@
 
 #include <chorus/chorus.hpp>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -18,11 +19,20 @@ enum class status : int {
   protocol = 6, // the peer broke the protocol or closed with an error code
 };
 
+// After a close of this side it counts what the peer answered.
 status status_of(const chorus::failure &f);
+// What the peer's close frame said, whoever began: 1005 when it had no code, 0 when none came.
+std::uint16_t code_of_peer(const chorus::failure &end);
+const std::string &reason_of_peer(const chorus::failure &end);
+// Whether a close frame with this code is no complaint: 1000, 1001, 1005 and 0.
+bool is_normal(std::uint16_t close_code) noexcept;
 // Whose words say what to do: the command line's options, or the fields of a script.
 enum class wording { options, fields };
-// What happened, at which stage and address, what the peer said of it, and what to do about it.
+// What happened, at which stage and address, what the peer said of it, and what to do about it. UTF-8
+// without control characters.
 std::string sentence_of(const chorus::failure &f, wording words = wording::options);
+// What to do about it, of that; may be empty.
+std::string advice_of(const chorus::failure &f, wording words = wording::options);
 // One line on standard error: "chorus connect: ...", or "chorus: ..." without a command.
 void complain(std::string_view command, std::string_view sentence);
 

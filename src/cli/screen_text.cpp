@@ -104,6 +104,14 @@ std::string harmless(std::string_view text, bool lines) {
   return out;
 }
 
+std::string one_line(std::string_view text) {
+  std::string out(text);
+  for (auto &c : out)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
+      c = ' ';
+  return out;
+}
+
 bool is_utf8(std::string_view text) noexcept {
   for (std::size_t at = 0; at < text.size();) {
     const auto length = decode(text, at).second;

@@ -30,6 +30,9 @@ private:
 // as "\x1b" and "\u202e"; what is no UTF-8 as "\xff". Line feeds and tabs stay when `lines`.
 std::string harmless(std::string_view text, bool lines = false);
 
+// A space for each ASCII control character; the others are for `harmless`.
+std::string one_line(std::string_view text);
+
 bool is_utf8(std::string_view text) noexcept;
 
 } // namespace cli

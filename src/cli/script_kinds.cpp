@@ -1,5 +1,6 @@
 #include "script_kinds.hpp"
 
+#include "screen_text.hpp"
 #include "script_match.hpp"
 #include "script_names.hpp"
 #include "script_values.hpp"
@@ -275,22 +276,19 @@ std::string shown(std::string_view text) {
   constexpr std::size_t most = 200;
   const auto bytes = std::as_bytes(std::span(text));
   const bool clipped = text.size() > most;
-  const bool valid = chorus::protocol::is_valid_utf8(bytes);
-  const auto end = valid && clipped ? chorus::protocol::valid_utf8_prefix(bytes, most)
-                                    : std::min(most, text.size());
-  std::string out = "\"";
+  auto end = std::min(most, text.size());
+  if (clipped && chorus::protocol::is_valid_utf8(bytes))
+    end = chorus::protocol::valid_utf8_prefix(bytes, most);
+  std::string out;
   for (const char c : text.substr(0, end)) {
-    const auto u = static_cast<unsigned char>(c);
     if (c == '"' || c == '\\')
-      out += std::string("\\") + c;
-    else if (c == '\n')
+      out += '\\';
+    if (c == '\n')
       out += "\\n";
-    else if (u < 0x20 || u == 0x7f || (u >= 0x80 && !valid))
-      out += "\\x" + hex_of(std::string_view(&c, 1));
     else
       out += c;
   }
-  out += '"';
+  out = '"' + harmless(out) + '"';
   if (clipped)
     out += "... (" + std::to_string(text.size()) + " bytes)";
   return out;
@@ -301,9 +299,9 @@ std::string shown(const json::value &v) {
     return shown(view(*s));
   const auto text = json::serialize(v);
   if (text.size() <= 200)
-    return text;
-  return text.substr(0, chorus::protocol::valid_utf8_prefix(std::as_bytes(std::span(text)), 200)) +
-         "... (" + std::to_string(text.size()) + " bytes)";
+    return harmless(text);
+  const auto end = chorus::protocol::valid_utf8_prefix(std::as_bytes(std::span(text)), 200);
+  return harmless(text.substr(0, end)) + "... (" + std::to_string(text.size()) + " bytes)";
 }
 
 } // namespace cli::script

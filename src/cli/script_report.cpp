@@ -1,5 +1,6 @@
 #include "script_report.hpp"
 
+#include "screen_text.hpp"
 #include "script_kinds.hpp"
 
 #include <chorus/protocol/utf8.hpp>
@@ -115,7 +116,7 @@ void report::ended(const step &s, outcome_kind kind, status code, double seconds
   r.begin.reset();
   r.seconds = seconds;
   r.result = clipped(result);
-  r.error = std::move(error);
+  r.error = harmless(error, true);
   if (quiet_)
     return;
   std::string line = '[' + std::to_string(s.number) + '/' + std::to_string(records_.size()) + "] " +
@@ -126,9 +127,7 @@ void report::ended(const step &s, outcome_kind kind, status code, double seconds
   line += milliseconds(seconds);
   if (!s.comment.empty())
     line += " - " + s.comment;
-  std::replace_if(
-      line.begin(), line.end(),
-      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  line = harmless(one_line(line));
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
@@ -136,7 +135,7 @@ void report::ended(const step &s, outcome_kind kind, status code, double seconds
 void report::ended_inside(const step &s, std::string_view error) {
   auto &inside = records_[s.number - 1].inside;
   if (inside.size() < 100)
-    inside.push_back({s.at, s.what->name, std::string(error)});
+    inside.push_back({s.at, s.what->name, harmless(error, true)});
 }
 
 void report::interrupt(status code, std::string why, std::string moment) {

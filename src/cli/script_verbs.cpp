@@ -154,6 +154,8 @@ std::shared_ptr<gate> gate_of(const call &c, outcome &missing) {
 }
 
 std::uint16_t close_code_of(const chorus::failure &end) {
+  if (end == chorus::error::closed && code_of_peer(end) != 0)
+    return code_of_peer(end);
   if (end == chorus::error::closed && end.detail().close_code != 0)
     return end.detail().close_code;
   return end == chorus::error::closed ? 1005 : 1006;
@@ -163,7 +165,7 @@ json::object end_of(const chorus::session &s) {
   const auto end = s.end();
   json::object out;
   out["code"] = close_code_of(end);
-  out["reason"] = end.detail().close_reason;
+  out["reason"] = code_of_peer(end) != 0 ? reason_of_peer(end) : end.detail().close_reason;
   out["by_peer"] = end.detail().by_peer;
   out["how"] = sentence_of(end, wording::fields);
   return out;

@@ -3,6 +3,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -42,6 +43,32 @@ class Connecting(Contract):
         self.assert_status(ended, OK)
         self.assertEqual(heard, [[1, 1, 1, 8]])
         self.assertEqual(ended.out, b"an answer after the close\n")
+
+    def test_answer_to_the_close(self):
+        """The peer could not use what was sent, and says so when this side closes."""
+        def script(sock):
+            data = b""
+            while len(data) < 7 + 8:  # the line, and the close frame
+                data += sock.recv(4096)
+            sock.sendall(answer)
+            sock.shutdown(socket.SHUT_WR)
+            drain(sock)
+
+        for answer, status in ((close_frame(1008, b"bad \xc2\x9binput"), PROTOCOL), (close_frame(1001), OK),
+                               (frame(8), OK)):
+            for extra in ([], ["--reconnect"]):
+                with self.subTest(answer=answer, extra=extra), Peer(script) as peer:
+                    ended = run("connect", peer.url, *extra, stdin=b"x\n")
+                self.assert_status(ended, status)
+                if status != OK:
+                    self.assert_sentence(ended, "answered 1008 (bad \\x9binput)")
+
+    def test_http_server_without_a_scheme(self):
+        ended = run("connect", f"127.0.0.1:{self.server.port}", stdin=b"hi\n")
+        self.assert_status(ended, PROTOCOL)
+        self.assert_sentence(ended, "HTTP", "ws://")
+        self.assertNotIn("RFC 6455", ended.err)
+        self.assertNotIn("--max-message", ended.err)
 
     def test_endless_line(self):
         """It is given up as soon as it is too long, and no more of it is read."""

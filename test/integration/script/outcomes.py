@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import xml.etree.ElementTree
 
@@ -44,6 +45,39 @@ class Failures(Scripting):
     def test_a_server_that_does_not_answer(self):
         with Peer(drain, raw=True) as peer:
             self.fails([{"cmd": "connect_gate", "host": peer.url, "timeout": "100ms"}], TIMEOUT, "100ms", "timeout")
+
+    def test_the_answer_to_a_close(self):
+        def script(sock):
+            sock.recv(4096)  # the close frame
+            sock.sendall(close_frame(1011, b"internal fault"))
+            sock.shutdown(socket.SHUT_WR)
+            drain(sock)
+
+        with Peer(script) as peer:
+            ended = self.script([{"cmd": "connect_gate", "host": peer.url}, {"cmd": "close"}], "--json")
+        self.assert_status(ended, OK)
+        result = json.loads(ended.out)["steps"][1]["result"]
+        self.assertEqual((result["code"], result["reason"], result["by_peer"]), (1011, "internal fault", False))
+
+    def test_hostile_text(self):
+        """What a peer says reaches neither the terminal as it is nor makes the report invalid."""
+        def refuse(sock):
+            sock.recv(4096)
+            sock.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 8\r\n\r\n\xe9t\xe9\xff\x9b\xc2\x9bx")
+            drain(sock)
+
+        with Peer(refuse, raw=True) as peer:
+            ended = self.script([{"cmd": "connect_gate", "host": peer.url}], "--json")
+        self.assert_status(ended, REFUSED)
+        error = json.loads(ended.out.decode())["steps"][0]["error"]
+        self.assertIn("\\xe9t\\xe9\\xff\\x9b\\x9bx", error)
+        evil = "a\u009b\u202e\u2028b"
+        with Peer(say(evil, json.dumps({"a": evil}, ensure_ascii=False))) as peer:
+            ended = self.script([{"cmd": "connect_gate", "host": peer.url}, {"cmd": "receive"},
+                                 {"cmd": "expect", "json": {"a": "other"}}])
+        for one in "\u009b\u202e\u2028":
+            self.assertNotIn(one, ended.err)
+        self.assertIn("\\x9b\\u202e\\u2028", ended.err)
 
     def test_expectations(self):
         sent = {"cmd": "send", "json": {"a": [1, {"b": "x"}], "n": 2}}
