@@ -80,6 +80,8 @@ probe_stage examination::done(std::string name, std::string summary) {
   return s;
 }
 
+void examination::on_started() { mark_ = steady::now(); }
+
 void examination::on_resolved(std::span<const std::string> addresses) {
   auto s = done("resolve", listed(addresses.first(std::min<std::size_t>(addresses.size(), 8))));
   if (addresses.size() > 8)
@@ -149,11 +151,17 @@ void examination::on_secured(const chorus::tls_info &agreed) {
            certificate_->not_after - std::chrono::system_clock::now() < std::chrono::hours(14 * 24))
     report_.remark("the certificate ends on " + day(certificate_->not_after) +
                    ": renew it in time");
-  report_.add(std::move(s));
+  secured_ = std::move(s);
+}
+
+void examination::tell_tls() {
+  if (secured_)
+    report_.add(*std::exchange(secured_, std::nullopt));
 }
 
 void examination::on_upgraded(unsigned code,
                               std::span<const std::pair<std::string, std::string>> headers) {
+  tell_tls();
   const std::string subprotocol(value_of(headers, "sec-websocket-protocol"));
   const std::string extensions(value_of(headers, "sec-websocket-extensions"));
   auto s = done("upgrade",
@@ -176,6 +184,7 @@ void examination::on_upgraded(unsigned code,
 }
 
 void examination::on_redirected(unsigned code, std::string_view to) {
+  tell_tls();
   auto s = done("upgrade", fmt::format("{}, redirected to {}", code, to));
   s.facts["status"] = code;
   s.facts["redirected_to"] = to;
@@ -187,6 +196,7 @@ void examination::on_redirected(unsigned code, std::string_view to) {
 }
 
 task<chorus::result<>> examination::round_trips(chorus::session s) {
+  tell_tls();
   current_ = "round trip";
   mark_ = steady::now();
   if (!where_.is_websocket()) {
@@ -231,9 +241,22 @@ task<chorus::result<>> examination::close(chorus::session s) {
   auto closed = co_await s.close();
   if (!closed)
     co_return closed.error();
-  const auto code = s.end().detail().close_code;
-  auto stage = done("close", where_.is_websocket() ? fmt::format("answered with {}", code)
-                                                   : std::string("ended in order"));
+  const auto end = s.end();
+  const auto code = code_of_peer(end);
+  if (where_.is_websocket() && !is_normal(code)) {
+    chorus::failure_detail detail;
+    detail.where = chorus::stage::close;
+    detail.by_peer = true;
+    detail.close_code = code;
+    detail.close_reason = reason_of_peer(end);
+    detail.sentence = fmt::format("the server answered with {}", code);
+    if (!detail.close_reason.empty())
+      detail.sentence += " (" + detail.close_reason + ")";
+    co_return chorus::failure(make_error_code(chorus::error::closed), std::move(detail));
+  }
+  auto stage = done("close", !where_.is_websocket() ? std::string("ended in order")
+                             : code == 1005         ? std::string("answered without a code")
+                                                    : fmt::format("answered with {}", code));
   if (where_.is_websocket())
     stage.facts["code"] = code;
   report_.add(std::move(stage));
@@ -265,41 +288,53 @@ status examination::give_up(const chorus::failure &why) {
     outcome = status::failed;
   const auto told = chorus::explain(why);
   const auto name = name_of(told.where);
-  proxied_ = proxied_ || name == "proxy";
-  if (outcome == status::usage ||
-      (name.empty() && why.detail().where == chorus::stage::configure)) {
+  // On the way to a proxy, which comes before what it connects to.
+  proxied_ = proxied_ || name == "proxy" || why.detail().sentence.starts_with("the proxy ");
+  if (outcome == status::usage) {
     complain("probe", sentence_of(why));
     return outcome;
   }
-  auto s = done(name, told.what);
-  s.state = finding::failed;
-  if (name == "tls")
-    describe(s);
-  if (told.where == chorus::stage::upgrade && why.detail().status != 0) {
-    s.facts["status"] = why.detail().status;
-    boost::json::array all;
-    for (const auto &[header, value] : why.detail().headers) {
-      all.push_back(boost::json::array{header, value});
-      s.details.emplace_back(header, value);
-    }
-    s.facts["headers"] = std::move(all);
-  }
-  for (const auto &[address, error] : why.detail().tried)
-    s.details.emplace_back("tried", address + ": " + error.message());
-  report_.add(std::move(s));
   const auto all = expected();
-  const auto here = std::find(all.begin(), all.end(), name);
-  for (auto next = here == all.end() ? here : here + 1; next != all.end(); ++next) {
+  auto next = std::find(all.begin(), all.end(), name);
+  if (next == all.end()) { // before the first one
+    next = all.begin();
+  } else {
+    if (name != "tls")
+      tell_tls();
+    auto s = done(name, told.what);
+    if (secured_)
+      s.time += std::exchange(secured_, std::nullopt)->time;
+    s.state = finding::failed;
+    if (name == "tls")
+      describe(s);
+    if (told.where == chorus::stage::upgrade && why.detail().status != 0) {
+      s.facts["status"] = why.detail().status;
+      boost::json::array shown;
+      for (const auto &[header, value] : why.detail().headers) {
+        shown.push_back(boost::json::array{header, value});
+        s.details.emplace_back(header, value);
+      }
+      s.facts["headers"] = std::move(shown);
+    }
+    if (why == chorus::error::closed && name == "close")
+      s.facts["code"] = code_of_peer(why);
+    for (const auto &[address, error] : why.detail().tried)
+      s.details.emplace_back("tried", address + ": " + error.message());
+    report_.add(std::move(s));
+    ++next;
+  }
+  for (; next != all.end(); ++next) {
     probe_stage missed;
     missed.name = *next;
     missed.state = finding::unreached;
     missed.summary = "not reached";
     report_.add(std::move(missed));
   }
-  report_.finish(outcome, why,
-                 probe_advice(why, without_query(where_),
+  const auto stage = name.empty() ? std::string(chorus::to_string(told.where)) : name;
+  report_.finish(outcome, why, stage,
+                 probe_advice(why, stage, without_query(where_),
                               certificate_ ? certificate_->alt_names : std::vector<std::string>()));
-  complain("probe", name + ": " + sentence_of(why));
+  complain("probe", stage + ": " + sentence_of(why));
   return outcome;
 }
 

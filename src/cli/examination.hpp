@@ -26,6 +26,7 @@ public:
   chorus::task<status> run();
 
 private:
+  void on_started() override;
   void on_resolved(std::span<const std::string> addresses) override;
   void on_connected(std::string_view remote, std::string_view local) override;
   void on_proxied() override;
@@ -43,6 +44,7 @@ private:
   std::vector<std::string> expected() const;
   probe_stage done(std::string name, std::string summary);
   void describe(probe_stage &s) const; // the certificate
+  void tell_tls();                     // that it is done
 
   const probe_settings &settings_;
   probe_report &report_;
@@ -52,6 +54,9 @@ private:
   bool proxied_ = false;
   std::string current_; // when a failure itself does not say
   std::optional<chorus::tls_certificate> certificate_;
+  // Kept till something came through it: a server of TLS 1.3 refuses a client's certificate after the
+  // handshake.
+  std::optional<probe_stage> secured_;
 };
 
 // No credentials, and no token: a report is made to be shown.

@@ -23,6 +23,43 @@ double milliseconds_of(std::chrono::nanoseconds d) {
 
 void put(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
+// What a peer sent may be no UTF-8, which JSON has to be.
+void make_harmless(boost::json::value &v) {
+  if (auto *text = v.if_string()) {
+    *text = harmless(std::string_view(text->data(), text->size()));
+  } else if (auto *array = v.if_array()) {
+    for (auto &one : *array)
+      make_harmless(one);
+  } else if (auto *object = v.if_object()) {
+    for (auto &one : *object)
+      make_harmless(one.value());
+  }
+}
+
+// Where the library has nothing to advise.
+std::string general_advice(const chorus::failure &why, std::string_view stage) {
+  using chorus::error;
+  if (why == error::timed_out)
+    return "the server answers no pings: look whether it is busy or hangs, or whether something "
+           "between here and there holds them up; --timeout waits longer";
+  if (why == error::aborted)
+    return "the server has to answer a close frame with its own (RFC 6455 section 5.5.1): tell who "
+           "runs it; --timeout waits longer";
+  if (why == error::closed && stage == "close")
+    return "the server's log or documentation says what was wrong with a plain close";
+  if (why == error::closed)
+    return "the server closes what it has just opened: its log or documentation says why; it may "
+           "want credentials (--header), a subprotocol (--subprotocol) or another path";
+  if (why == error::lost)
+    return "look into the log of the server, and of proxies before it, for why the connection was "
+           "cut";
+  if (status_of(why) == status::protocol)
+    return "the fault is the server's: tell who runs it";
+  if (stage == "configure")
+    return "correct the options that this is about";
+  return "look into the server's log for the other side of it";
+}
+
 } // namespace
 
 std::string in_milliseconds(std::chrono::nanoseconds d) {
@@ -82,18 +119,16 @@ void probe_report::print_end(const std::string &verdict, bool healthy) const {
 
 void probe_report::finish(status outcome) {
   if (settings_.json)
-    return print_json(outcome, nullptr, {});
+    return print_json(outcome, nullptr, {}, {});
   print_end("healthy: open after " + in_milliseconds(total()), true);
 }
 
-void probe_report::finish(status outcome, const chorus::failure &why, const std::string &advice) {
+void probe_report::finish(status outcome, const chorus::failure &why, const std::string &stage,
+                          const std::string &advice) {
   if (settings_.json)
-    return print_json(outcome, &why, advice);
+    return print_json(outcome, &why, stage, advice);
   const auto told = chorus::explain(why);
-  std::string verdict = "not healthy";
-  for (const auto &s : stages_)
-    if (s.state == finding::failed)
-      verdict += ": it fails at " + s.name;
+  std::string verdict = "not healthy: it fails at " + stage;
   if (!told.said.empty())
     verdict += "; the peer says: " + told.said;
   print_end(verdict, false);
@@ -102,7 +137,7 @@ void probe_report::finish(status outcome, const chorus::failure &why, const std:
   std::fflush(stdout);
 }
 
-void probe_report::print_json(status outcome, const chorus::failure *why,
+void probe_report::print_json(status outcome, const chorus::failure *why, const std::string &stage,
                               const std::string &advice) const {
   boost::json::object out;
   out["url"] = settings_.url;
@@ -128,21 +163,23 @@ void probe_report::print_json(status outcome, const chorus::failure *why,
   if (why) {
     const auto told = chorus::explain(*why);
     boost::json::object f;
-    f["stage"] = chorus::to_string(told.where);
+    f["stage"] = stage;
     f["what"] = told.what;
     f["address"] = told.address;
-    f["said"] = harmless(told.said);
+    f["said"] = told.said;
     f["remedy"] = chorus::to_string(told.remedy);
     f["what_to_do"] = advice;
     out["failure"] = std::move(f);
   } else {
     out["failure"] = nullptr;
   }
-  put(boost::json::serialize(out) + '\n');
+  boost::json::value all = std::move(out);
+  make_harmless(all);
+  put(boost::json::serialize(all) + '\n');
   std::fflush(stdout);
 }
 
-std::string probe_advice(const chorus::failure &why, const std::string &url,
+std::string probe_advice(const chorus::failure &why, std::string_view stage, const std::string &url,
                          const std::vector<std::string> &certificate_names) {
   using chorus::remedy;
   const auto told = chorus::explain(why);
@@ -174,7 +211,7 @@ std::string probe_advice(const chorus::failure &why, const std::string &url,
     if (scheme == "wss" || scheme == "tls")
       return "check that this port speaks TLS: probe " +
              std::string(scheme == "wss" ? "ws" : "tcp") + rest + " to see whether it does without";
-    return told.hint;
+    break;
   case remedy::trust_authority:
     return "give the certificate of its authority with --ca FILE; --insecure accepts any "
            "certificate, "
@@ -203,8 +240,10 @@ std::string probe_advice(const chorus::failure &why, const std::string &url,
   case remedy::proxy_credentials:
     return told.hint + " (--proxy URL)";
   default:
-    return told.hint;
+    break;
   }
+  const auto usual = advice_of(why);
+  return usual.empty() ? general_advice(why, stage) : usual;
 }
 
 } // namespace cli

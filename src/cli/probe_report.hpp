@@ -9,6 +9,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,14 +37,17 @@ public:
   void remark(std::string sentence) { remarks_.push_back(std::move(sentence)); }
   // The end: all stages went well, or `why` was in the way.
   void finish(status outcome);
-  void finish(status outcome, const chorus::failure &why, const std::string &advice);
+  // At `stage`, one of those that were added, or "configure" before the first.
+  void finish(status outcome, const chorus::failure &why, const std::string &stage,
+              const std::string &advice);
 
   const std::vector<probe_stage> &stages() const noexcept { return stages_; }
 
 private:
   void print(const probe_stage &s) const;
   void print_end(const std::string &verdict, bool healthy) const;
-  void print_json(status outcome, const chorus::failure *why, const std::string &advice) const;
+  void print_json(status outcome, const chorus::failure *why, const std::string &stage,
+                  const std::string &advice) const;
   std::chrono::nanoseconds total() const noexcept;
 
   const probe_settings &settings_;
@@ -52,8 +56,8 @@ private:
   std::vector<std::string> remarks_;
 };
 
-// What to do about it, in terms of the program's options; `url` is the one that failed. May be empty.
-std::string probe_advice(const chorus::failure &why, const std::string &url,
+// What to do about what failed at `stage`, in terms of the program's options; `url` is the one that failed.
+std::string probe_advice(const chorus::failure &why, std::string_view stage, const std::string &url,
                          const std::vector<std::string> &certificate_names);
 
 std::string in_milliseconds(std::chrono::nanoseconds d); // "1.23 ms"

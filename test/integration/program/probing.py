@@ -160,6 +160,94 @@ class Probing(Contract):
         self.assert_status(ended, PROTOCOL)
         self.assertIn("go away", found["failure"]["said"])
 
+    def answer_to_close(self, answer):
+        """A server that answers pings, and the close with `answer`."""
+        def script(sock):
+            data = bytearray()
+            while piece := sock.recv(4096):
+                data += piece
+                while len(data) >= 6 and len(data) >= 6 + (data[1] & 127):
+                    size = data[1] & 127
+                    payload = bytes(b ^ data[2 + i % 4] for i, b in enumerate(data[6:6 + size]))
+                    opcode = data[0] & 15
+                    del data[:6 + size]
+                    if opcode == 9:
+                        sock.sendall(frame(10, payload))
+                    elif opcode == 8:
+                        sock.sendall(answer)
+                        sock.shutdown(socket.SHUT_WR)
+                        return drain(sock)
+        return script
+
+    def test_answer_to_the_close(self):
+        for answer, code in ((close_frame(1001), 1001), (frame(8), 1005)):
+            with self.subTest(code=code), Peer(self.answer_to_close(answer)) as peer:
+                ended, found = self.report(peer.url)
+                self.assert_status(ended, OK)
+                self.assertEqual(found["stages"][-1]["code"], code)
+        with Peer(self.answer_to_close(close_frame(1011, b"internal fault"))) as peer:
+            ended, found = self.report(peer.url)
+        self.assert_status(ended, PROTOCOL)
+        self.assertEqual((found["stages"][-1]["state"], found["stages"][-1]["code"]), ("failed", 1011))
+        self.assertEqual(found["failure"]["stage"], "close")
+        self.assertIn("internal fault", found["failure"]["said"])
+        self.assertNotEqual(found["failure"]["what_to_do"], "")
+        self.assert_sentence(ended, "1011", "internal fault")
+
+    def test_hostile_headers(self):
+        def script(sock):
+            sock.recv(4096)
+            sock.sendall(b"HTTP/1.1 403 No\xff\x9b\r\nX-Evil: a\x9bb\xff\xc2\x9bc\r\n"
+                         b"Content-Length: 9\r\n\r\n\xe9t\xe9\xc2\x9b\xe2\x80\xae")
+            drain(sock)
+
+        with Peer(script, raw=True) as peer:
+            ended = self.probe(peer.url, "--json")
+        self.assert_status(ended, REFUSED)
+        found = json.loads(ended.out.decode())  # UTF-8, strictly
+        self.assertIn(["X-Evil", "a\\x9bb\\xff\\x9bc"], found["stages"][2]["headers"])
+        with Peer(script, raw=True) as peer:
+            ended = self.probe(peer.url)
+        for text in (ended.out.decode(), ended.err):
+            for evil in "\x9b\u202e\ufffd":
+                self.assertNotIn(evil, text)
+
+    def test_every_failure_has_advice(self):
+        def cut(sock):
+            sock.recv(2)  # the beginning of a ping; what is unread makes it a reset
+
+        for script, stage, status in ((drain, "round trip", TIMEOUT), (cut, "round trip", FAILED),
+                                      (self.answer_to_close(b""), "close", None),
+                                      (lambda sock: (sock.sendall(close_frame(1008)), drain(sock)),
+                                       "round trip", PROTOCOL)):
+            with self.subTest(stage=stage, status=status), Peer(script) as peer:
+                ended = run("probe", peer.url, "--timeout", "500ms", "--json")
+                found = json.loads(ended.out)
+                self.assertNotEqual(ended.status, OK)
+                if status is not None:
+                    self.assert_status(ended, status)
+                self.assertEqual(found["failure"]["stage"], stage)
+                self.assertEqual([one["name"] for one in found["stages"] if one["state"] == "failed"],
+                                 [stage])
+                self.assertNotEqual(found["failure"]["what_to_do"], "")
+
+    def test_options_that_cannot_be_used(self):
+        ended, found = self.report("wss://127.0.0.1:1/", "--ca", "/no/such/file")
+        self.assert_status(ended, TLS)
+        self.assertEqual((found["healthy"], found["status"]), (False, TLS))
+        self.assertEqual({one["state"] for one in found["stages"]}, {"not_reached"})
+        self.assertEqual(found["failure"]["stage"], "configure")
+        self.assertNotEqual(found["failure"]["what_to_do"], "")
+        self.assert_sentence(ended, "/no/such/file")
+
+    def test_proxy_that_is_not_there(self):
+        with socket.create_server(("127.0.0.1", 0)) as held:
+            port = held.getsockname()[1]
+        ended, found = self.report("ws://localhost/", "--proxy", f"http://127.0.0.1:{port}")
+        self.assertNotEqual(ended.status, OK)
+        self.assert_stages(found, resolve="ok", tcp="failed", proxy="not_reached", upgrade="not_reached",
+                           round_trip="not_reached", close="not_reached")
+
     def test_talkative_server(self):
         """What the server says unasked does not keep the pongs waiting, nor reach the report."""
         def script(sock):
@@ -348,4 +436,23 @@ class ProbingTLS(Contract):
             self.assertNotEqual(ended.status, OK)
             self.assertIn(f"probe wss://127.0.0.1:{server.port}/echo", ended.out.decode())
             ended = run("probe", f"tls://127.0.0.1:{server.port}", "--ca", self.path("ca.pem"), "--json")
+            self.assert_status(ended, OK)
+
+    def test_refused_client_certificate(self):
+        """One stage of TLS, also where the handshake seemed done when the server refused."""
+        with Serve("--tls-cert", self.path("server.pem"), "--tls-key", self.path("server.key"),
+                   "--tls-client-ca", self.path("ca.pem"), "--tls-client-cert", "require") as server:
+            url = f"wss://localhost:{server.port}/echo"
+            ended = run("probe", url, "--json", "--ca", self.path("ca.pem"))
+            found = json.loads(ended.out)
+            self.assert_status(ended, TLS)
+            self.assertEqual([(one["name"], one["state"]) for one in found["stages"]],
+                             [("resolve", "ok"), ("tcp", "ok"), ("tls", "failed"), ("upgrade", "not_reached"),
+                              ("round trip", "not_reached"), ("close", "not_reached")])
+            self.assertEqual(found["failure"]["stage"], "tls")
+            self.assertIn("--tls-cert", found["failure"]["what_to_do"])
+            ended = run("probe", url, "--ca", self.path("ca.pem"))
+            self.assertEqual(ended.out.count(b"certificate: CN=server"), 1, ended.out)
+            ended = run("probe", url, "--ca", self.path("ca.pem"), "--tls-cert", self.path("client.pem"),
+                        "--tls-key", self.path("client.key"))
             self.assert_status(ended, OK)
