@@ -64,7 +64,7 @@ std::string advice(const chorus::explanation &e, const chorus::failure &f, wordi
                : e.hint;
   case remedy::check_proxy:
   case remedy::proxy_credentials:
-    return options ? e.hint + " (--proxy URL, or none to go without)" : e.hint;
+    return options ? e.hint + " (--proxy URL, or none)" : e.hint;
   case remedy::follow_redirect:
     return options ? e.hint + " (--redirects N)" : e.hint;
   default:

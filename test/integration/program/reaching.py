@@ -247,7 +247,7 @@ class Proxies(Contract):
             self.assert_sentence(ended, "407", "[proxy", "--proxy URL")
         with Listener(lambda sock: sock.sendall(b"220 mail ready\r\n\r\n")) as other:
             ended = self.talk("--proxy", f"http://127.0.0.1:{other.port}", status=PROTOCOL)
-            self.assert_sentence(ended, "[proxy", "none to go without")
+            self.assert_sentence(ended, "[proxy", "--proxy URL, or none")
 
 
 class Protocols(Contract):
