@@ -72,10 +72,10 @@ BOOST_AUTO_TEST_CASE(length_prefix_limit) {
 }
 
 BOOST_AUTO_TEST_CASE(other_protocols_are_told_from_lengths) {
-  for (const std::string http :
+  for (const char *http :
        {"HTTP/1.1 400 Bad Request\r\n", "GET / HTTP/1.1\r\n", "POST /", "PRI * HTTP/2.0\r\n"})
     same_however_cut(options(framing::length32), http, {bad(violation::framed_is_http)});
-  for (const std::string tls :
+  for (const std::string &tls :
        {std::string("\x16\x03\x01\x02\x00", 5), std::string("\x15\x03\x03\x00\x02\x02\x46", 7)})
     same_however_cut(options(framing::length32), tls, {bad(violation::framed_is_tls)});
   // Within the limit they are lengths like any other.
