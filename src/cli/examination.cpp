@@ -80,9 +80,13 @@ probe_stage examination::done(std::string name, std::string summary) {
   return s;
 }
 
-void examination::on_started() { mark_ = steady::now(); }
+void examination::on_started() {
+  mark_ = steady::now();
+  resolved_ = connected_ = false;
+}
 
 void examination::on_resolved(std::span<const std::string> addresses) {
+  resolved_ = true;
   auto s = done("resolve", listed(addresses.first(std::min<std::size_t>(addresses.size(), 8))));
   if (addresses.size() > 8)
     s.summary += fmt::format(" and {} more", addresses.size() - 8);
@@ -93,6 +97,7 @@ void examination::on_resolved(std::span<const std::string> addresses) {
 }
 
 void examination::on_connected(std::string_view remote, std::string_view local) {
+  connected_ = true;
   auto s = done(where_.is_unix() ? "socket" : "tcp", "connected to " + std::string(remote));
   if (!where_.is_unix())
     s.details.emplace_back("from", local);
@@ -269,8 +274,8 @@ std::string examination::name_of(chorus::stage where) const {
     return "resolve";
   case chorus::stage::connect:
     return where_.is_unix() ? "socket" : "tcp";
-  case chorus::stage::proxy:
-    return "proxy";
+  case chorus::stage::proxy: // the way to it belongs to it
+    return !resolved_ ? "resolve" : !connected_ ? "tcp" : "proxy";
   case chorus::stage::tls:
     return "tls";
   case chorus::stage::upgrade:
@@ -288,8 +293,7 @@ status examination::give_up(const chorus::failure &why) {
     outcome = status::failed;
   const auto told = chorus::explain(why);
   const auto name = name_of(told.where);
-  // On the way to a proxy, which comes before what it connects to.
-  proxied_ = proxied_ || name == "proxy" || why.detail().sentence.starts_with("the proxy ");
+  proxied_ = proxied_ || told.where == chorus::stage::proxy;
   if (outcome == status::usage) {
     complain("probe", sentence_of(why));
     return outcome;

@@ -52,6 +52,8 @@ private:
   const std::string target_; // as it was given
   std::chrono::steady_clock::time_point mark_ = std::chrono::steady_clock::now();
   bool proxied_ = false;
+  bool resolved_ = false;
+  bool connected_ = false;
   std::string current_; // when a failure itself does not say
   std::optional<chorus::tls_certificate> certificate_;
   // Kept till something came through it: a server of TLS 1.3 refuses a client's certificate after the
