@@ -203,7 +203,7 @@ class Connecting(Contract):
                 b"".join(frame(1, line) for line in lines) + close_frame(1000)))
             sender.start()
             try:
-                sock.settimeout(4)  # twice --timeout, for what must not come
+                sock.settimeout(6)  # longer than --timeout, for what must not come
                 heard.append(sock.recv(4096))
             except TimeoutError:
                 pass
@@ -213,7 +213,7 @@ class Connecting(Contract):
             sender.join()
 
         with Peer(script) as peer:
-            child = subprocess.Popen([program(), "connect", peer.url, "--timeout", "2s"], stdin=subprocess.PIPE,
+            child = subprocess.Popen([program(), "connect", peer.url, "--timeout", "4s"], stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             try:
                 self.assertTrue(waited.wait(PATIENCE))
