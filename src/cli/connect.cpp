@@ -142,15 +142,7 @@ CLI::App *add_connect(CLI::App &app, connect_settings &s) {
   sub->add_option("--subprotocol", s.subprotocols, "Offer a subprotocol; repeatable, best first")
       ->allow_extra_args(false)
       ->type_name("NAME");
-  sub->add_option("--ca", s.tls.ca_file, "Trust these authorities (PEM) instead of the system's")
-      ->type_name("FILE");
-  sub->add_flag("--insecure", s.insecure, "Accept any certificate: no protection, for tests only");
-  auto *cert = sub->add_option("--tls-cert", s.tls.certificate_file, "Client certificate (PEM)")
-                   ->type_name("FILE");
-  auto *key =
-      sub->add_option("--tls-key", s.tls.key_file, "Private key of --tls-cert")->type_name("FILE");
-  cert->needs(key);
-  key->needs(cert);
+  add_trust_options(*sub, s.tls, s.insecure);
   add_reach_options(*sub, s.reach, s.headers, s.tls);
   add_protocol_options(*sub, s.reach);
   sub->add_flag("--reconnect", s.reconnect, "Come back after a lost connection");

@@ -37,6 +37,18 @@ CLI::Option *add_texts(CLI::App &app, const std::string &name, const std::string
 
 } // namespace
 
+void add_trust_options(CLI::App &app, chorus::tls_options &tls, bool &insecure) {
+  app.add_option("--ca", tls.ca_file, "Trust these authorities (PEM) instead of the system's")
+      ->type_name("FILE");
+  app.add_flag("--insecure", insecure, "Accept any certificate: no protection, for tests only");
+  auto *cert = app.add_option("--tls-cert", tls.certificate_file, "Client certificate (PEM)")
+                   ->type_name("FILE");
+  auto *key =
+      app.add_option("--tls-key", tls.key_file, "Private key of --tls-cert")->type_name("FILE");
+  cert->needs(key);
+  key->needs(cert);
+}
+
 void add_protocol_options(CLI::App &app, reach_settings &s) {
   using chorus::url_scheme;
   auto *protocols = add_texts(

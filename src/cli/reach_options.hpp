@@ -24,6 +24,8 @@ struct reach_settings {
 // --cookie, which adds to `headers`, --user-agent, --proxy and --redirects; of TLS --server-name and --pin.
 void add_reach_options(CLI::App &app, reach_settings &settings, header_list &headers,
                        chorus::tls_options &tls);
+// --ca, --insecure, --tls-cert and --tls-key.
+void add_trust_options(CLI::App &app, chorus::tls_options &tls, bool &insecure);
 // --protocol and --race, for commands that take URLs without a scheme.
 void add_protocol_options(CLI::App &app, reach_settings &settings);
 

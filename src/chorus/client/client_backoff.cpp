@@ -2,6 +2,7 @@
 
 #include <chorus/client/client_core.hpp>
 
+#include <chorus/base/text.hpp>
 #include <chorus/client/retry_hint.hpp>
 #include <chorus/session/session_core.hpp>
 
@@ -120,8 +121,7 @@ task<> client_core::check(std::shared_ptr<client_core> self, session s) {
   }
   s.core()->abort(failure(error::timed_out, stage::open,
                           "no answer to a ping within check_timeout, " +
-                              std::to_string(core.options_.check_timeout.count()) +
-                              " ms, after reconnect_now"));
+                              in_ms(core.options_.check_timeout) + ", after reconnect_now"));
 }
 
 } // namespace chorus::detail
