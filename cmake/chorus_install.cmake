@@ -21,14 +21,18 @@ if(TARGET chorus_module)
   set(chorus_export_modules CXX_MODULES_DIRECTORY modules)
 endif()
 
-if(TARGET chorus_observe)
-  install(TARGETS chorus_observe EXPORT chorus_observe_targets
-    ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-    LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
-    RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
-  install(EXPORT chorus_observe_targets NAMESPACE chorus:: FILE chorusObserveTargets.cmake
-    DESTINATION "${chorus_package_dir}")
-endif()
+# Libraries of their own, for those who have what they are built on.
+foreach(part Observe Redis Nats)
+  string(TOLOWER ${part} name)
+  if(TARGET chorus_${name})
+    install(TARGETS chorus_${name} EXPORT chorus_${name}_targets
+      ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+      LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+      RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+    install(EXPORT chorus_${name}_targets NAMESPACE chorus:: FILE chorus${part}Targets.cmake
+      DESTINATION "${chorus_package_dir}")
+  endif()
+endforeach()
 
 install(EXPORT chorus_targets NAMESPACE chorus:: FILE chorusTargets.cmake
   DESTINATION "${chorus_package_dir}" ${chorus_export_modules})

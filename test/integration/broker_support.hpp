@@ -94,6 +94,10 @@ public:
     } else if (usable(fails_history, answer))
       engine()->history(std::move(room), std::move(since), std::move(answer));
   }
+  void begin_epoch(std::string room, std::string ended, done answer) override {
+    if (usable(fails_publish, answer))
+      engine()->begin_epoch(std::move(room), std::move(ended), std::move(answer));
+  }
   void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
     if (usable(fails_enter, answer))
       engine()->enter(std::move(room), std::move(who), most, std::move(answer));

@@ -57,6 +57,9 @@ public:
   void history(std::string room, chorus::broker_position since, page_read answer) override {
     later([this, room, since, answer] { inner_->history(room, since, answer); });
   }
+  void begin_epoch(std::string room, std::string ended, done answer) override {
+    inner_->begin_epoch(room, ended, answer);
+  }
   void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
     inner_->enter(room, who, most, answer);
   }

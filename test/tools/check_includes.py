@@ -23,6 +23,7 @@ HIDDEN = {
     "openssl/": {"base", "protocol", "transport"},
     "boost/beast": {"client", "server"},
     "hiredis/": {"cluster"},
+    "nats/": {"cluster"},
     "prometheus/": {"observe"},
     "CLI/": {CLI},
     "spdlog/": {CLI},

@@ -15,6 +15,8 @@
 #include <chorus/base/result.hpp>
 #include <chorus/server/room_options.hpp>
 
+#include <boost/asio/any_io_executor.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -83,6 +85,21 @@ struct broker_status {
   std::string why{};     // a sentence, when it is not
 };
 
+// What has become of the way to an engine, for metrics; quick, from any thread. Zero where there is none.
+struct broker_stats {
+  std::uint64_t connects = 0;    // connections that came to be used
+  std::uint64_t disconnects = 0; // and those of them that were lost
+  std::uint64_t commands = 0;    // that were sent
+  std::uint64_t received = 0;    // messages and changes of presence that came in
+  std::uint64_t looked_up = 0;   // publishes without an answer, whose outcome was found out
+  std::uint64_t refused = 0;     // calls that failed since the engine was away, or too many waited
+  std::uint64_t gaps = 0;        // times that listeners were told that something may be lost
+  std::size_t waiting = 0;       // calls without an answer
+  std::size_t waiting_bytes = 0; // of them
+  std::chrono::microseconds lag{0};  // how long the oldest has waited, or the last answer took
+  std::chrono::milliseconds away{0}; // without a connection, all in all
+};
+
 // A node's part of one room.
 class broker_listener {
 public:
@@ -107,12 +124,18 @@ public:
 
   virtual ~broker() = default;
 
+  // A server is made that will ask it things, by the executor of its first shard: an engine without
+  // threads of its own works there, on the first one that it is given, as long as that runs; when that
+  // has gone it works on the next one it is given. A failure is what `server::start` answers.
+  virtual result<> attach(boost::asio::any_io_executor) { return {}; }
+
   // Numbered in the order of the calls. A failure says that nobody gets the message.
   virtual void publish(broker_message m, published answer) = 0;
   // From the answer on `to` is told of everything. One that has gone needs no more.
   virtual void subscribe(std::string room, std::weak_ptr<broker_listener> to, done answer) = 0;
   virtual void unsubscribe(std::string room, const broker_listener *who) = 0;
-  // What the room has kept since `since`; all of it when that names another epoch, or none.
+  // What the room has kept since `since`; all of it when that names another epoch, or none, but for an
+  // epoch that `begin_epoch` has ended: what was given a place after that is not given twice.
   virtual void history(std::string room, broker_position since, page_read answer) = 0;
 
   // `who` is in the room, or has other data. Told to all listeners, unless nothing is new. With `most`,
@@ -128,7 +151,12 @@ public:
   // false says that nobody is present by its word.
   virtual void renew(std::string node, std::chrono::milliseconds alive, renewed answer) = 0;
 
+  // Ends the room's epoch `ended`, unless that is over already: members were given messages that have
+  // no place in it. Nothing is forgotten. All listeners are told of a gap.
+  virtual void begin_epoch(std::string room, std::string ended, done answer) = 0;
+
   virtual broker_status status() const { return {}; }
+  virtual broker_stats stats() const { return {}; }
 };
 
 // Bytes of the names that a server hands to its broker.

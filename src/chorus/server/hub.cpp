@@ -16,6 +16,7 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
   around_.measures = std::make_shared<room_measures>(runtime_->shards.size());
   if (!limits.engine)
     return;
+  attached_ = limits.engine->attach(runtime_->shards.front()->executor());
   around_.node = broker_node::make(runtime_->shards.front(), std::move(limits.engine),
                                    random_epoch(), limits.lease);
   claims_ = std::make_shared<user_claims>(around_.node);

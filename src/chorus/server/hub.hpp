@@ -43,6 +43,8 @@ public:
   const std::shared_ptr<resume_setup> &resume() const noexcept { return around_.resume; }
   history_budget &budget() const noexcept { return *around_.budget; }
   room_measures &measures() const noexcept { return *around_.measures; }
+  // What the engine said to this server.
+  const result<> &attached() const noexcept { return attached_; }
   // Null without an engine.
   const std::shared_ptr<broker_node> &node() const noexcept { return around_.node; }
 
@@ -74,6 +76,7 @@ private:
   std::shared_ptr<const room_complaints> complaints_;
   const make_room_options options_;
   room_surroundings around_;
+  result<> attached_;
   std::shared_ptr<user_claims> claims_;
   std::atomic<std::int64_t> longest_grace_{0}; // milliseconds
   mutable std::mutex mutex_;

@@ -73,12 +73,25 @@ public:
       page.epoch = r.epoch;
       page.last = r.last;
       page.trimmed = r.trimmed;
-      const auto after = since.epoch == r.epoch ? since.offset : 0;
+      const bool known = since.epoch == r.epoch || (!r.ended.empty() && since.epoch == r.ended);
+      const auto after = known ? since.offset : 0;
       for (const auto &one : r.kept)
         if (one.content.at.offset > after)
           page.messages.push_back(one.content);
     }
     answer(std::move(page));
+  }
+  void begin_epoch(std::string name, std::string ended, done answer) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (auto &r = room(name); r.epoch == ended) {
+        r.ended = std::exchange(r.epoch, detail::random_epoch());
+        for (auto &one : r.kept)
+          one.content.at.epoch = r.epoch;
+        tell(r, [](broker_listener &to) { to.on_gap(); });
+      }
+    }
+    answer({});
   }
   void enter(std::string name, broker_member who, std::size_t most, done answer) override {
     result<> entered;
@@ -142,6 +155,7 @@ private:
   };
   struct state {
     std::string epoch = detail::random_epoch();
+    std::string ended; // the epoch before
     std::uint64_t last = 0;
     std::uint64_t trimmed = 0;
     std::uint64_t used = 0;

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -26,6 +27,15 @@ struct join_request {
 // the session's shard; by then the session may be over, or the room closed, which the join notices
 // afterwards. One that throws refuses, and is told to on_error.
 using join_hook = std::function<task<result<>>(join_request)>;
+
+// What becomes of messages for a room with history while the broker's engine is away.
+enum class away_policy : std::uint8_t {
+  refuse, // they fail: counted, told to on_error, and in the report of a broadcast
+  buffer, // they wait, within `away_messages` and `away_bytes`, and go to the engine in their order when
+          // it is back; what finds no room fails
+  degrade, // members on this server get them at once, nobody else does, and they are not kept; when the
+  // engine is back the room begins a new epoch, so that whoever resumes is told "recovered": false
+};
 
 // Members are only ever added at the end.
 struct room_options {
@@ -65,6 +75,11 @@ struct room_options {
   // Members that a list of who is present names at most, the newcomer among them; it says how many
   // there are. Zero: all. Each costs its name and data in every newcomer's list.
   std::size_t presence_list_most = 1000;
+
+  // With a broker, while its engine is away.
+  away_policy when_away = away_policy::refuse;
+  std::size_t away_messages = 1000;
+  std::size_t away_bytes = std::size_t{4} << 20; // with their overhead
 
   bool keeps_history() const noexcept { return history_messages != 0 || history_age.count() != 0; }
 };

@@ -221,6 +221,8 @@ task<result<>> server_core::open_listeners(std::shared_ptr<server_core> self) {
   auto &setup = *self->setup_;
   if (auto usable = check(setup.options); !usable)
     co_return usable;
+  if (const auto &attached = setup.rooms->attached(); !attached)
+    co_return attached;
   proxy_list proxies;
   for (const auto &entry : setup.options.trusted_proxies)
     if (const auto complaint = proxies.add(entry); !complaint.empty())

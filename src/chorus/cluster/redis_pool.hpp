@@ -1,0 +1,68 @@
+#pragma once
+// The connections to Redis: one for commands and one for subscriptions to each master, made when needed and
+// made again when lost. Finds the masters (by address, by Sentinel, by the slots of a cluster), follows
+// MOVED and ASK, loads the scripts. Belongs to the thread of its shard.
+
+#include <chorus/async/shard.hpp>
+#include <chorus/cluster/redis.hpp>
+#include <chorus/cluster/redis_reply.hpp>
+#include <chorus/cluster/redis_target.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace chorus::detail {
+
+// A Lua script: sent by its SHA-1, and by its text where Redis does not know it.
+struct redis_script {
+  std::string text{};
+  std::string sha{}; // 40 hexadecimal digits
+};
+redis_script make_redis_script(std::string text);
+
+class redis_pool {
+public:
+  struct listener {
+    // Something was published to a channel that is subscribed.
+    std::function<void(std::string_view channel, std::string_view payload)> on_message{};
+    // Redis has confirmed a channel: `again`, since the connection was lost or the channel has moved, so
+    // that something may have been missed.
+    std::function<void(const std::string &channel, bool again)> on_subscribed{};
+    // A master is reached, or is not: `why`. Told at each change.
+    std::function<void()> on_up{};
+    std::function<void(const failure &why)> on_down{};
+    // A sentence for the log: lost, back, another master.
+    std::function<void(std::string_view)> on_event{};
+  };
+
+  static std::shared_ptr<redis_pool> make(std::shared_ptr<shard> home, const redis_target &target,
+                                          const redis_options &options, listener told);
+
+  // Connects from here on.
+  void begin();
+  // Ends all; what waits is answered not_done or doubtful. Nothing is told any more.
+  void close() noexcept;
+
+  // `key` (its hash tag) says which master is asked; commands with one key are sent in the order of the
+  // calls. Answered once, perhaps within the call, within answer_timeout of being sent, or
+  // look_up_timeout when the connection is lost. While there is no connection: at once, not_done.
+  // Too many waiting: not_done with queue_full.
+  void command(std::string_view key, std::vector<std::string> words, redis_answer answer);
+  // EVALSHA with `keys`, all in one slot (there is at least one), and `arguments`.
+  void script(const redis_script &which, std::vector<std::string> keys,
+              std::vector<std::string> arguments, redis_answer answer);
+  // On the master of the channel, as long as it is not unsubscribed: sent again by itself after a loss.
+  // In a cluster SSUBSCRIBE, else SUBSCRIBE.
+  void subscribe(std::string channel);
+  void unsubscribe(const std::string &channel);
+
+  bool clustered() const noexcept; // so that messages are published by SPUBLISH; known once up
+  bool up() const noexcept;        // of a cluster: all of its masters that are known
+  failure why_down() const;
+  broker_stats stats() const; // connects, disconnects, commands, waiting, waiting_bytes, lag, away
+};
+
+} // namespace chorus::detail

@@ -1,0 +1,1 @@
+#include <chorus/cluster/redis_target.hpp>

@@ -1,0 +1,4 @@
+#pragma once
+// Servers that share a Redis: the library chorus::redis.
+
+#include <chorus/cluster/redis.hpp>
