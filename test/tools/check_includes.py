@@ -20,7 +20,7 @@ CLI = "cli"
 # Prefix of the included path -> rooms that may include it. None of these is ever public.
 HIDDEN = {
     "zlib.h": {"protocol"},
-    "openssl/": {"base", "protocol", "transport"},
+    "openssl/": {"base", "protocol", "transport", "cluster"},
     "boost/beast": {"client", "server"},
     "hiredis/": {"cluster"},
     "nats/": {"cluster"},

@@ -1,7 +1,7 @@
 #pragma once
 // The connections to Redis: one for commands and one for subscriptions to each master, made when needed and
 // made again when lost. Finds the masters (by address, by Sentinel, by the slots of a cluster), follows
-// MOVED and ASK, loads the scripts. Belongs to the thread of its shard.
+// MOVED and ASK, loads the scripts. Belongs to the thread of its shard, but for what looks at its state.
 
 #include <chorus/async/shard.hpp>
 #include <chorus/cluster/redis.hpp>
@@ -23,15 +23,19 @@ struct redis_script {
 };
 redis_script make_redis_script(std::string text);
 
+class redis_pool_core;
+
 class redis_pool {
 public:
+  // Called on the shard's thread, perhaps from within a call of the pool; may call it, and may close it.
   struct listener {
     // Something was published to a channel that is subscribed.
     std::function<void(std::string_view channel, std::string_view payload)> on_message{};
     // Redis has confirmed a channel: `again`, since the connection was lost or the channel has moved, so
     // that something may have been missed.
     std::function<void(const std::string &channel, bool again)> on_subscribed{};
-    // A master is reached, or is not: `why`. Told at each change.
+    // The masters are reached (all of them), or are not: `why`. Told at each change, and once at the
+    // beginning. On the way up what was undecided is answered first, while `up` is true already.
     std::function<void()> on_up{};
     std::function<void(const failure &why)> on_down{};
     // A sentence for the log: lost, back, another master.
@@ -40,18 +44,27 @@ public:
 
   static std::shared_ptr<redis_pool> make(std::shared_ptr<shard> home, const redis_target &target,
                                           const redis_options &options, listener told);
+  ~redis_pool(); // closes: on the shard's thread, unless it was closed before
+  redis_pool(const redis_pool &) = delete;
+  redis_pool &operator=(const redis_pool &) = delete;
 
-  // Connects from here on.
+  // Connects from here on. What the options have wrong (a certificate file) is told by on_down, for good.
   void begin();
-  // Ends all; what waits is answered not_done or doubtful. Nothing is told any more.
+  // Ends all; what waits is answered not_done or doubtful. Nothing is told any more. The same happens when
+  // the shard goes.
   void close() noexcept;
 
   // `key` (its hash tag) says which master is asked; commands with one key are sent in the order of the
   // calls. Answered once, perhaps within the call, within answer_timeout of being sent, or
   // look_up_timeout when the connection is lost. While there is no connection: at once, not_done.
-  // Too many waiting: not_done with queue_full.
+  // Too many waiting: not_done with queue_full. Of a command that Redis refused without executing it, as it
+  // is no master (any more), not_done, too; other error replies are answers.
   void command(std::string_view key, std::vector<std::string> words, redis_answer answer);
-  // EVALSHA with `keys`, all in one slot (there is at least one), and `arguments`.
+  // EVALSHA with `keys`, all in one slot (there is at least one), and `arguments`. The first use on a
+  // connection is EVAL. When Redis forgets scripts in between (SCRIPT FLUSH), those that it refuses go again
+  // as EVAL, in their order and before what is called later about the same slot; commands that were
+  // under way behind them, and that it did execute, have overtaken them. The same holds for what a cluster
+  // redirects.
   void script(const redis_script &which, std::vector<std::string> keys,
               std::vector<std::string> arguments, redis_answer answer);
   // On the master of the channel, as long as it is not unsubscribed: sent again by itself after a loss.
@@ -59,10 +72,15 @@ public:
   void subscribe(std::string channel);
   void unsubscribe(const std::string &channel);
 
-  bool clustered() const noexcept; // so that messages are published by SPUBLISH; known once up
+  // From any thread:
+  bool clustered() const noexcept; // so that messages are published by SPUBLISH
   bool up() const noexcept;        // of a cluster: all of its masters that are known
   failure why_down() const;
   broker_stats stats() const; // connects, disconnects, commands, waiting, waiting_bytes, lag, away
+
+private:
+  redis_pool() = default;
+  std::shared_ptr<redis_pool_core> core_;
 };
 
 } // namespace chorus::detail

@@ -14,7 +14,9 @@ struct redis_address {
   std::string host{}; // of a unix socket empty
   std::string port{};
   std::string path{}; // of a unix socket
+  friend bool operator==(const redis_address &, const redis_address &) = default;
 };
+std::string to_string(const redis_address &where); // "127.0.0.1:6379", "unix:/run/x"
 
 struct redis_target {
   enum class kind : unsigned char { single, sentinel, cluster };
