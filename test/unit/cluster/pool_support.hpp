@@ -56,10 +56,8 @@ inline chorus::redis_options quick_options() {
 class living_pool {
 public:
   explicit living_pool(const std::string &url, chorus::redis_options options = quick_options())
-      : rt_(chorus::runtime_options{1, 5ms}), thread_([this] { rt_.run(); }) {
-    const auto target = chorus::detail::parse_redis_url(url);
-    if (!target)
-      throw std::runtime_error(target.error().message());
+      : target_(chorus::detail::parse_redis_url(url).value()), rt_(chorus::runtime_options{1, 5ms}),
+        thread_([this] { rt_.run(); }) {
     redis_pool::listener told;
     told.on_message = [this](std::string_view channel, std::string_view payload) {
       std::lock_guard lock(mutex_);
@@ -83,7 +81,7 @@ public:
       std::lock_guard lock(mutex_);
       events_.emplace_back(text);
     };
-    pool_ = redis_pool::make(rt_.core()->shards[0], *target, options, std::move(told));
+    pool_ = redis_pool::make(rt_.core()->shards[0], target_, options, std::move(told));
   }
   ~living_pool() {
     on_shard([this] { pool_.reset(); });
@@ -202,6 +200,7 @@ public:
   std::function<void(redis_pool &)> at_up; // set before `begin`
 
 private:
+  chorus::detail::redis_target target_;
   chorus::runtime rt_;
   std::shared_ptr<redis_pool> pool_;
   std::mutex mutex_;
