@@ -1,0 +1,242 @@
+#include <chorus/cluster/redis_broker.hpp>
+#include <chorus/cluster/wire.hpp>
+
+#include <chorus/server/history.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace chorus::detail {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+// Keys live on for so long after the last message, or the last word of a server that listens.
+constexpr std::chrono::milliseconds least_life = 1h;
+// Bounds of a page of history, as far as its last message allows.
+constexpr const char *page_messages = "500";
+constexpr const char *page_bytes = "1048576";
+// By so much the clocks of this machine and of Redis may drift apart while an outcome is looked up.
+constexpr std::chrono::milliseconds drift = 5s;
+
+std::string number(std::uint64_t n) { return std::to_string(n); }
+
+failure nobody_listens(const std::string &room) {
+  return failure(error::not_open, stage::none, "nobody listens to " + room);
+}
+
+failure unconfirmed(const std::string &why) {
+  return failure(error::unconfirmed, stage::none,
+                 "whether the message was published is not known: " + why);
+}
+
+const std::string &text_at(const redis_reply &r, std::size_t i) {
+  static const std::string none;
+  return i < r.items.size() ? r.items[i].text : none;
+}
+std::uint64_t number_at(const redis_reply &r, std::size_t i) {
+  return i < r.items.size() ? static_cast<std::uint64_t>(r.items[i].number) : 0;
+}
+
+} // namespace
+
+std::string redis_engine::lives(const redis_publish &p) const {
+  return std::to_string(std::max(least_life, p.linger + p.age).count());
+}
+
+void redis_engine::publish(std::shared_ptr<redis_publish> p) {
+  const auto lane = lanes_.find(p->room);
+  if (lane == lanes_.end() || !lane->second.settling) {
+    send(p);
+    return;
+  }
+  if (pool_->up() || pool_->clustered()) {
+    lane->second.waiting.push_back(std::move(p));
+    return;
+  }
+  shared_->refused.fetch_add(1, std::memory_order_relaxed);
+  (*p->answer)(why_not({redis_outcome::kind::not_done, {}, pool_->why_down()}));
+}
+
+void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
+  const auto channel = shared_->names.channel(p->room);
+  if (!p->kept) {
+    pool_->command(
+        channel, {verb(), channel, "p" + p->wire},
+        then([p](redis_engine &self, const redis_outcome &o) { self.sent_passing(p, o); }));
+    return;
+  }
+  std::string since;
+  if (p->again) {
+    since = std::to_string(
+        std::chrono::duration_cast<std::chrono::milliseconds>(home_->now() - p->sent + drift)
+            .count());
+  } else {
+    p->sent = home_->now();
+    if (const auto s = subscriptions_.find(channel);
+        s != subscriptions_.end() && s->second.last != 0)
+      p->known = number(s->second.last);
+    lanes_[p->room].flying.push_back(p);
+  }
+  p->is = redis_publish::state::flying;
+  pool_->script(all_redis_scripts().publish,
+                {shared_->names.key(p->room, ":s"), shared_->names.key(p->room, ":m")},
+                {p->wire, channel, verb(), random_epoch(), number(p->messages),
+                 std::to_string(p->age.count()), number(p->bytes), lives(*p),
+                 p->again ? p->known : std::string(), since},
+                then([p](redis_engine &self, const redis_outcome &o) { self.sent_kept(p, o); }));
+}
+
+void redis_engine::sent_passing(const std::shared_ptr<redis_publish> &p, const redis_outcome &o) {
+  if (o.is == redis_outcome::kind::unknown || o.is == redis_outcome::kind::doubtful) {
+    (*p->answer)(unconfirmed("the connection to Redis was lost before its answer, and what is not "
+                             "kept can't be looked up"));
+    return;
+  }
+  if (o.is == redis_outcome::kind::not_done)
+    shared_->refused.fetch_add(1, std::memory_order_relaxed);
+  if (const auto why = why_not(o); why.code())
+    (*p->answer)(why);
+  else if (p->command && o.reply.number == 0)
+    (*p->answer)(nobody_listens(p->room));
+  else
+    (*p->answer)(broker_position());
+}
+
+void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redis_outcome &o) {
+  using kind = redis_outcome::kind;
+  if (o.is == kind::unknown || (o.is == kind::not_done && p->again)) {
+    p->is = redis_publish::state::unsettled;
+    lanes_[p->room].settling = true;
+    if (o.is == kind::unknown) // else with the next beat, or when Redis is back
+      settle(p->room);
+    return;
+  }
+  if (o.is == kind::doubtful) {
+    finish(p, unconfirmed("Redis could not be reached before redis_options::look_up_timeout"));
+    return;
+  }
+  if (o.is == kind::not_done)
+    shared_->refused.fetch_add(1, std::memory_order_relaxed);
+  if (auto why = why_not(o); why.code()) {
+    finish(p, std::move(why));
+    return;
+  }
+  looked_up_ += p->again ? 1 : 0;
+  const auto offset = number_at(o.reply, 0);
+  if (o.reply.items.size() != 3)
+    finish(p, redis_nonsense());
+  else if (offset == 0)
+    finish(p, unconfirmed("the answer was lost, and the room's history since then was trimmed "
+                          "before it could be looked up (room_options::history_messages)"));
+  else if (p->command && number_at(o.reply, 2) == 0)
+    finish(p, nobody_listens(p->room));
+  else
+    finish(p, broker_position{text_at(o.reply, 1), offset});
+}
+
+void redis_engine::finish(const std::shared_ptr<redis_publish> &p, result<broker_position> r) {
+  if (const auto lane = lanes_.find(p->room); lane != lanes_.end()) {
+    std::erase(lane->second.flying, p);
+    if (lane->second.flying.empty() && !lane->second.settling)
+      lanes_.erase(lane);
+  }
+  (*p->answer)(std::move(r));
+  settle(p->room);
+}
+
+// When nothing of the room is on its way: what may have been lost is looked up, and sent again if it was,
+// in its order; then what has waited for that goes out.
+void redis_engine::settle(const std::string &room) {
+  const auto name = room; // which may be of what is let go
+  const auto found = lanes_.find(name);
+  if (found == lanes_.end() || !found->second.settling)
+    return;
+  const auto flying = found->second.flying;
+  if (std::any_of(flying.begin(), flying.end(),
+                  [](const auto &p) { return p->is == redis_publish::state::flying; }))
+    return;
+  if (flying.empty()) {
+    auto waiting = std::exchange(found->second.waiting, {});
+    lanes_.erase(found);
+    for (const auto &p : waiting)
+      publish(p);
+    return;
+  }
+  const auto over = home_->now() - shared_->options.look_up_timeout;
+  if (flying.front()->sent < over) {
+    finish(flying.front(), unconfirmed("it could not be looked up before "
+                                       "redis_options::look_up_timeout"));
+    return; // which has gone on with the next
+  }
+  if (!pool_->up() && !pool_->clustered())
+    return;
+  for (const auto &p : flying) {
+    p->again = true;
+    p->is = redis_publish::state::flying;
+  }
+  for (const auto &p : flying)
+    send(p);
+}
+
+void redis_engine::settle_all() {
+  std::vector<std::string> rooms;
+  for (const auto &[room, lane] : lanes_)
+    if (lane.settling)
+      rooms.push_back(room);
+  for (const auto &room : rooms)
+    settle(room);
+}
+
+void redis_engine::history(const std::string &room, const broker_position &since,
+                           redis_owed<broker_page> a) {
+  const auto &names = shared_->names;
+  if (const auto s = subscriptions_.find(names.channel(room)); s != subscriptions_.end())
+    keep_alive(s->second, s->first);
+  pool_->script(all_redis_scripts().history, {names.key(room, ":s"), names.key(room, ":m")},
+                {since.epoch, number(since.offset), random_epoch(), names.channel(room), verb(),
+                 std::to_string(least_life.count()), page_messages, page_bytes},
+                then([a, room](redis_engine &, const redis_outcome &o) {
+                  if (auto why = why_not(o); why.code()) {
+                    (*a)(std::move(why));
+                    return;
+                  }
+                  const auto &items = o.reply.items;
+                  broker_page page{text_at(o.reply, 0),
+                                   number_at(o.reply, 1),
+                                   number_at(o.reply, 2),
+                                   {},
+                                   number_at(o.reply, 3) != 0};
+                  if (items.size() < 4 || items.size() % 2 != 0) {
+                    (*a)(redis_nonsense());
+                    return;
+                  }
+                  for (std::size_t i = 4; i < items.size(); i += 2) {
+                    auto m = read_broker_message(items[i + 1].text);
+                    if (m.has_error()) {
+                      (*a)(m.error());
+                      return;
+                    }
+                    m->room = room;
+                    m->at = {page.epoch, redis_offset(items[i].text)};
+                    page.messages.push_back(std::move(*m));
+                  }
+                  (*a)(std::move(page));
+                }));
+}
+
+void redis_engine::begin_epoch(const std::string &room, std::string ended,
+                               redis_owed<void> answer) {
+  const auto &names = shared_->names;
+  pool_->script(all_redis_scripts().begin_epoch, {names.key(room, ":m")},
+                {std::move(ended), random_epoch(), names.channel(room), verb()},
+                then([answer](redis_engine &, const redis_outcome &o) {
+                  if (auto why = why_not(o); why.code())
+                    (*answer)(std::move(why));
+                  else
+                    (*answer)({});
+                }));
+}
+
+} // namespace chorus::detail
