@@ -27,8 +27,10 @@ bool read_number(std::string_view word, std::uint64_t &n) {
 failure why_not(const redis_outcome &o) {
   switch (o.is) {
   case redis_outcome::kind::answered:
-    return o.reply.is == redis_reply::type::error ? redis_refusal(o.reply.text) : failure();
+    return o.reply.is == redis_reply::type::error ? refused_by_redis(o.reply.text) : failure();
   case redis_outcome::kind::not_done:
+    if (o.why == error::not_open) // which would say that a node has no lease
+      return failure(make_error_code(error::lost), o.why.detail());
     if (o.why.code())
       return o.why;
     return failure(error::lost, stage::none, "Redis is away");
@@ -42,7 +44,7 @@ failure why_not(const redis_outcome &o) {
   return failure(error::lost, stage::none, "the connection to Redis was lost before the answer");
 }
 
-failure redis_refusal(const std::string &error_text) {
+failure refused_by_redis(const std::string &error_text) {
   const std::string_view text = error_text;
   const auto is = [&](std::string_view code) { return text.starts_with(code); };
   failure_detail detail;

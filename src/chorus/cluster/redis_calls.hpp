@@ -75,7 +75,7 @@ template <class T> using redis_owed = std::shared_ptr<redis_call<T>>;
 // What kept a command from its effect, or hid it; no code where its reply is to be read.
 failure why_not(const redis_outcome &o);
 // Redis' sentence and what to do about it.
-failure redis_refusal(const std::string &error);
+failure refused_by_redis(const std::string &error);
 // The answer is not what the script answers: another version's, or somebody else's.
 failure redis_nonsense();
 
