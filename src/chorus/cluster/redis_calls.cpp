@@ -22,6 +22,13 @@ bool read_number(std::string_view word, std::uint64_t &n) {
   return ec == std::errc() && at == end;
 }
 
+failure_detail detail_of(const failure &why) {
+  auto detail = why.detail();
+  if (detail.sentence.empty())
+    detail.sentence = why.message();
+  return detail;
+}
+
 } // namespace
 
 failure why_not(const redis_outcome &o) {
@@ -29,10 +36,11 @@ failure why_not(const redis_outcome &o) {
   case redis_outcome::kind::answered:
     return o.reply.is == redis_reply::type::error ? refused_by_redis(o.reply.text) : failure();
   case redis_outcome::kind::not_done:
-    if (o.why == error::not_open) // which would say that a node has no lease
-      return failure(make_error_code(error::lost), o.why.detail());
-    if (o.why.code())
+    if (o.why == error::queue_full)
       return o.why;
+    // However it is away: other codes would say something else of the call, as not_open of a lease.
+    if (o.why.code())
+      return failure(make_error_code(error::lost), detail_of(o.why));
     return failure(error::lost, stage::none, "Redis is away");
   case redis_outcome::kind::unknown:
   case redis_outcome::kind::doubtful:
@@ -59,7 +67,7 @@ failure refused_by_redis(const std::string &error_text) {
   } else if (is("READONLY")) {
     code = error::lost;
     detail.hint = "it is a replica: name the master, or use redis+sentinel://";
-  } else if (is("NOPERM")) {
+  } else if (is("NOPERM") || is("ERR The user executing the script can't")) {
     detail.hint =
         "its user needs the keys and channels of the prefix (~chorus:* &chorus:*) and the "
         "commands of scripts, streams, hashes, sets and PUBLISH";

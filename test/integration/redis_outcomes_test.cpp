@@ -1,0 +1,127 @@
+// Publishes whose answer is lost: each is there once, in its order, or fails and is said to be unconfirmed.
+
+#include "integration/redis_support.hpp"
+
+namespace {
+
+using namespace redis_test;
+using test_support::ending;
+
+struct outcomes {
+  redis_process redis;
+  proxy between{redis.port()};
+  static chorus::redis_options patient() {
+    chorus::redis_options o;
+    o.answer_timeout = 20s;
+    return o;
+  }
+  std::unique_ptr<node> far = std::make_unique<node>(between.url(), patient());
+  node near{redis.unix_url(), patient()};
+
+  outcomes() {
+    BOOST_REQUIRE(far->comes_up());
+    BOOST_REQUIRE(near.comes_up());
+    far->publish("other", "0", keep(1)).value();
+  }
+
+  // Publishes numbers to a Redis that is stopped, whose connection ends then: by a FIN it executes what it
+  // has got before it hears of that, by a reset it does not.
+  void lose(answers &all, int from, int to, const chorus::room_options &how, ending end) {
+    redis.pause();
+    const auto before = between.sent();
+    std::size_t bytes = 0;
+    for (int i = from; i < to; ++i) {
+      auto m = far->make("r", std::to_string(i), how);
+      m.origin += std::string(4000, '-'); // so that what else is sent counts little
+      bytes += m.origin.size();
+      far->engine->publish(std::move(m), all.next());
+    }
+    BOOST_REQUIRE(becomes_true([&] { return between.sent() >= before + bytes; }));
+    between.cut(end);
+    BOOST_REQUIRE(far->goes_down());
+  }
+};
+
+} // namespace
+
+BOOST_FIXTURE_TEST_SUITE(redis_outcomes, outcomes)
+
+BOOST_AUTO_TEST_CASE(what_was_kept_is_there_once_and_in_order) {
+  const auto ear = near.listen("r");
+  const auto own = far->listen("r");
+  far->publish("r", "0", keep(1000)).value();
+  int n = 1;
+  for (const auto end : {ending::fin, ending::reset, ending::fin, ending::reset, ending::fin}) {
+    answers all;
+    lose(all, n, n + 10, keep(1000), end);
+    redis.resume();
+    BOOST_REQUIRE(far->comes_up());
+    for (int i = n + 10; i < n + 20; ++i) // behind those that are looked up
+      far->engine->publish(far->make("r", std::to_string(i), keep(1000)), all.next());
+    n += 20;
+    for (const auto &r : all.all())
+      BOOST_CHECK_MESSAGE(r.has_value(), r.error().message());
+    BOOST_REQUIRE_EQUAL(near.history("r"), numbers(0, n));
+  }
+  BOOST_CHECK(ear->hears(numbers(0, n)));
+  BOOST_CHECK_EQUAL(ear->gaps(), 0);
+  BOOST_CHECK_GT(own->gaps(), 0); // its own connection was lost
+  BOOST_CHECK(becomes_true([&] { return far->engine->stats().looked_up >= 50; }));
+}
+
+BOOST_AUTO_TEST_CASE(a_node_that_does_not_listen_finds_out_as_well) {
+  answers all;
+  lose(all, 0, 10, keep(1000), ending::fin);
+  redis.resume();
+  for (const auto &r : all.all())
+    BOOST_CHECK_MESSAGE(r.has_value(), r.error().message());
+  BOOST_CHECK_EQUAL(near.history("r"), numbers(0, 10));
+}
+
+BOOST_AUTO_TEST_CASE(what_passes_can_not_be_looked_up) {
+  far->publish("r", "0").value();
+  answers all;
+  lose(all, 0, 3, {}, ending::fin);
+  redis.resume();
+  for (const auto &r : all.all())
+    BOOST_CHECK(r.has_error() && r.error() == chorus::error::unconfirmed);
+  BOOST_REQUIRE(far->comes_up());
+  BOOST_CHECK(far->publish("r", "4").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(what_was_trimmed_meanwhile_is_unconfirmed) {
+  far->publish("r", "0", keep(1)).value();
+  answers all;
+  lose(all, 1, 2, keep(1), ending::fin);
+  between.on_it([](auto &p) { p.refuse(); });
+  redis.resume();
+  for (int i = 0; i < 300; ++i)
+    near.publish("r", "other", keep(1)).value();
+  near.page("r").value(); // trims exactly
+  between.on_it([](auto &p) { p.listen_again(); });
+  const auto got = all.all();
+  BOOST_REQUIRE(got[0].has_error());
+  BOOST_CHECK(got[0].error() == chorus::error::unconfirmed);
+  BOOST_CHECK(got[0].error().message().find("trimmed") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(what_can_not_be_looked_up_in_time_is_unconfirmed) {
+  auto impatient = patient();
+  impatient.look_up_timeout = 300ms;
+  far = std::make_unique<node>(between.url(), impatient);
+  BOOST_REQUIRE(far->comes_up());
+  far->publish("r", "0", keep(10)).value();
+  answers all;
+  lose(all, 1, 4, keep(10), ending::reset);
+  between.on_it([](auto &p) { p.refuse(); });
+  for (const auto &r : all.all())
+    BOOST_CHECK(r.has_error() && r.error() == chorus::error::unconfirmed);
+  BOOST_CHECK(far->publish("r", "4", keep(10)).error() == chorus::error::lost);
+  redis.resume();
+  between.on_it([](auto &p) { p.listen_again(); });
+  BOOST_REQUIRE(far->comes_up());
+  BOOST_CHECK(far->publish("r", "5", keep(10)).has_value());
+  BOOST_CHECK_GT(far->engine->stats().refused, 0U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,188 @@
+// A Redis that comes back with all of its data, with less, or with none; and what it refuses.
+
+#include "integration/redis_support.hpp"
+
+namespace {
+
+using namespace redis_test;
+
+struct recovery {
+  redis_process redis{{"appendonly yes", "appendfsync always"}};
+  node one{redis.unix_url()};
+  node two{redis.unix_url()};
+  void both_back() {
+    BOOST_REQUIRE(one.comes_up());
+    BOOST_REQUIRE(two.comes_up());
+  }
+};
+
+} // namespace
+
+BOOST_FIXTURE_TEST_SUITE(redis_recovery, recovery)
+
+BOOST_AUTO_TEST_CASE(all_is_there_after_a_restart) {
+  const auto ear = two.listen("r");
+  const auto first = one.publish("r", "1", keep(10)).value();
+  const auto second = one.publish("r", "2", keep(10)).value();
+  BOOST_CHECK(ear->hears("1 2 "));
+  redis.restart();
+  BOOST_CHECK(becomes_true([&] { return ear->gaps() >= 1; }));
+  both_back();
+  const auto third = two.publish("r", "3", keep(10)).value();
+  BOOST_CHECK_EQUAL(third.epoch, first.epoch);
+  BOOST_CHECK_GT(third.offset, second.offset);
+  BOOST_CHECK_EQUAL(two.history("r", first), "2 3 ");
+  BOOST_CHECK(ear->hears("3 "));
+  one.stop();
+  two.stop();
+  node fresh(redis.unix_url()); // when all servers have been restarted, too
+  BOOST_CHECK_EQUAL(fresh.history("r", first), "2 3 ");
+  BOOST_CHECK_EQUAL(fresh.page("r", second).value().epoch, first.epoch);
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_there_after_a_restart) {
+  const auto ear = two.listen("r");
+  const auto first = one.publish("r", "1", keep(10)).value();
+  BOOST_CHECK(ear->hears("1 "));
+  redis.restart(false);
+  BOOST_CHECK(becomes_true([&] { return ear->gaps() >= 1; }));
+  both_back();
+  const auto page = two.page("r", first).value();
+  BOOST_CHECK_NE(page.epoch, first.epoch);
+  BOOST_CHECK(page.messages.empty());
+  const auto second = one.publish("r", "2", keep(10)).value();
+  BOOST_CHECK_EQUAL(second.epoch, page.epoch);
+  BOOST_CHECK_GT(second.offset, first.offset);
+  BOOST_CHECK_EQUAL(two.history("r", first), "2 ");
+  BOOST_CHECK(ear->hears("2 "));
+}
+
+BOOST_AUTO_TEST_CASE(all_is_thrown_away_while_it_runs) {
+  const auto ear = two.listen("r");
+  one.renew("a", 1h);
+  one.enter("r", "a", "1").value();
+  const auto first = one.publish("r", "1", keep(10)).value();
+  BOOST_CHECK(ear->hears("+a/1 1 "));
+  redis.ask({"FLUSHALL"});
+  const auto second = one.publish("r", "2", keep(10)).value();
+  BOOST_CHECK_NE(second.epoch, first.epoch);
+  BOOST_CHECK_GT(second.offset, first.offset);
+  BOOST_CHECK(ear->hears("2 "));
+  BOOST_CHECK_EQUAL(ear->gaps(), 1); // told with the message
+  BOOST_CHECK_EQUAL(two.list("r"), "");
+  BOOST_CHECK(!one.renew("a", 1h));
+  one.enter("r", "a", "1").value();
+  BOOST_CHECK(ear->hears("+a/1 "));
+  BOOST_CHECK_GT(ear->changes().back().at.offset, ear->changes().front().at.offset);
+}
+
+BOOST_AUTO_TEST_CASE(the_newest_are_lost) {
+  node three(redis.unix_url());
+  std::vector<chorus::broker_position> at;
+  for (const char *text : {"1", "2"})
+    at.push_back(one.publish("r", text, keep(10)).value());
+  // Redis comes back with what it had here.
+  redis.ask({"CONFIG", "SET", "appendonly", "no"});
+  redis.ask({"SAVE"});
+  for (const char *text : {"3", "4"})
+    at.push_back(one.publish("r", text, keep(10)).value());
+  redis.add_line("appendonly no");
+  redis.restart();
+  both_back();
+  BOOST_REQUIRE(three.comes_up());
+  const auto ear = three.listen("r");
+  BOOST_REQUIRE_EQUAL(one.page("r", at[1]).value().epoch, at[1].epoch); // which is still there
+  // One knows of 4: which ends the epoch, for all.
+  const auto page = one.page("r", at[3]).value();
+  BOOST_CHECK_NE(page.epoch, at[3].epoch);
+  BOOST_CHECK(page.messages.empty());
+  BOOST_CHECK(becomes_true([&] { return ear->gaps() == 1; }));
+  const auto fifth = two.publish("r", "5", keep(10)).value();
+  BOOST_CHECK_EQUAL(fifth.epoch, page.epoch);
+  BOOST_CHECK_GT(fifth.offset, at[3].offset);
+  // Nobody gets anything twice.
+  for (const auto &[since, what] : {std::pair(at[3], "5 "), std::pair(at[2], "5 "),
+                                    std::pair(at[1], "5 "), std::pair(at[0], "2 5 ")})
+    BOOST_CHECK_EQUAL(two.history("r", since), what);
+  BOOST_CHECK_EQUAL(two.page("r", at[2]).value().epoch, page.epoch);
+}
+
+BOOST_AUTO_TEST_CASE(the_newest_are_lost_and_others_came) {
+  const auto first = one.publish("r", "1", keep(10)).value();
+  redis.ask({"CONFIG", "SET", "appendonly", "no"});
+  redis.ask({"SAVE"});
+  const auto lost = one.publish("r", "2", keep(10)).value();
+  redis.add_line("appendonly no");
+  redis.restart();
+  both_back();
+  const auto third = two.publish("r", "3", keep(10)).value();
+  BOOST_CHECK_EQUAL(third.epoch, first.epoch); // nobody has noticed
+  const auto page = one.page("r", lost).value();
+  BOOST_CHECK_NE(page.epoch, lost.epoch);
+  BOOST_REQUIRE_EQUAL(page.messages.size(), 1U);
+  BOOST_CHECK_EQUAL(page.messages[0].content.str(), "3");
+}
+
+BOOST_AUTO_TEST_CASE(a_hole_is_noticed) {
+  const auto ear = two.listen("r");
+  const auto first = one.publish("r", "1", keep(10)).value();
+  BOOST_CHECK(ear->hears("1 "));
+  const auto forged = [&](std::uint64_t before) {
+    return "m" + first.epoch + " " + std::to_string(first.offset + 2) + " " +
+           std::to_string(before) + " 1t" + std::string("\1o\0\0\0\0\1x", 8);
+  };
+  redis.ask({"PUBLISH", "chorus:{r}", forged(first.offset + 1)});
+  BOOST_CHECK(ear->hears("x "));
+  BOOST_CHECK_EQUAL(ear->gaps(), 1);
+  for (const char *bad : {"", "m", "mx", "c", "cx 1 ", "m e 1 2 1t", "?", "p", "g1"})
+    redis.ask({"PUBLISH", "chorus:{r}", bad});
+  one.publish("r", "y").value();
+  BOOST_CHECK(ear->hears("y "));
+}
+
+BOOST_AUTO_TEST_CASE(scripts_are_forgotten) {
+  one.publish("r", "0", keep(2000)).value();
+  answers all;
+  for (int i = 1; i < 1000; ++i) {
+    one.engine->publish(one.make("r", std::to_string(i), keep(2000)), all.next());
+    if (i % 100 == 0)
+      redis.ask({"SCRIPT", "FLUSH"});
+  }
+  for (const auto &r : all.all())
+    BOOST_CHECK(r.has_value());
+  BOOST_CHECK_EQUAL(two.history("r"), numbers(0, 1000));
+}
+
+BOOST_AUTO_TEST_CASE(what_redis_refuses_is_said) {
+  const auto says = [](const auto &r, chorus::error code, const char *what) {
+    BOOST_REQUIRE(r.has_error());
+    BOOST_CHECK_MESSAGE(r.error() == code, r.error().message());
+    BOOST_CHECK_MESSAGE(r.error().message().find(what) != std::string::npos, r.error().message());
+  };
+  redis.ask({"SET", "chorus:{w}:m", "a string"});
+  says(one.publish("w", "1", keep(10)), chorus::error::bad_option, "WRONGTYPE");
+  says(one.page("w"), chorus::error::bad_option, "prefix");
+  one.publish("r", "1", keep(10)).value();
+  redis.ask({"CONFIG", "SET", "maxmemory", "1"});
+  says(one.publish("r", "2", keep(10)), chorus::error::lost, "maxmemory");
+  says(one.publish("fresh", "2", keep(10)), chorus::error::lost, "OOM");
+  BOOST_CHECK(one.publish("r", "passing").has_value());
+  BOOST_CHECK_EQUAL(one.history("r"), "1 ");
+  redis.ask({"CONFIG", "SET", "maxmemory", "0"});
+  one.publish("r", "3", keep(10)).value();
+  BOOST_CHECK_EQUAL(one.history("r"), "1 3 ");
+  redis.ask(
+      {"ACL", "SETUSER", "some", "on", ">secret", "+@all", "~chorus:*", "resetchannels", "&other"});
+  node other("redis://some:secret@127.0.0.1:" + std::to_string(redis.port()));
+  says(other.publish("r", "4"), chorus::error::bad_option, "NOPERM");
+  says(other.publish("r", "5", keep(10)), chorus::error::bad_option, "&chorus:*");
+  says(other.publish("fresh", "5", keep(10)), chorus::error::bad_option, "channel");
+  BOOST_CHECK_EQUAL(one.history("r"), "1 3 "); // what nobody was told of is not kept
+  BOOST_CHECK_EQUAL(one.history("fresh"), "");
+  const auto at = one.page("r").value();
+  const auto next = one.publish("r", "6", keep(10)).value();
+  BOOST_CHECK_EQUAL(next.epoch, at.epoch);
+  BOOST_CHECK_EQUAL(one.history("r"), "1 3 6 ");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
