@@ -1,0 +1,47 @@
+// The engines that the application can be tested on.
+
+#include "integration/cluster_support.hpp"
+
+#include <atomic>
+#include <map>
+#include <stdexcept>
+
+namespace cluster_test {
+
+namespace {
+
+std::string engine_name() {
+  const auto &suite = boost::unit_test::framework::master_test_suite();
+  for (int i = 1; i + 1 < suite.argc; ++i)
+    if (std::string_view(suite.argv[i]) == "--engine")
+      return suite.argv[i + 1];
+  return "memory";
+}
+
+std::shared_ptr<chorus::broker> memory_handle(const std::string &cluster) {
+  static std::map<std::string, std::weak_ptr<chorus::broker>> all;
+  static std::vector<std::shared_ptr<chorus::broker>> kept; // rooms outlive the nodes
+  auto found = all[cluster].lock();
+  if (!found) {
+    found = chorus::make_memory_broker();
+    kept.push_back(found);
+    all[cluster] = found;
+  }
+  return found;
+}
+
+} // namespace
+
+std::string fresh_cluster() {
+  static std::atomic<int> count{0};
+  return "test" + std::to_string(++count);
+}
+
+std::shared_ptr<chorus::broker> make_handle(const std::string &cluster) {
+  const auto name = engine_name();
+  if (name == "memory")
+    return memory_handle(cluster);
+  throw std::invalid_argument("no such engine here: " + name);
+}
+
+} // namespace cluster_test
