@@ -2,6 +2,12 @@
 
 #include "integration/cluster_support.hpp"
 
+#ifdef CHORUS_TEST_REDIS
+#include "support/redis_process.hpp"
+
+#include <chorus/redis.hpp>
+#endif
+
 #include <atomic>
 #include <map>
 #include <stdexcept>
@@ -30,6 +36,15 @@ std::shared_ptr<chorus::broker> memory_handle(const std::string &cluster) {
   return found;
 }
 
+#ifdef CHORUS_TEST_REDIS
+std::shared_ptr<chorus::broker> redis_handle(const std::string &cluster) {
+  static test_support::redis_process server;
+  chorus::redis_options options;
+  options.prefix = cluster + ":";
+  return chorus::redis(server.url(), options);
+}
+#endif
+
 } // namespace
 
 std::string fresh_cluster() {
@@ -41,6 +56,10 @@ std::shared_ptr<chorus::broker> make_handle(const std::string &cluster) {
   const auto name = engine_name();
   if (name == "memory")
     return memory_handle(cluster);
+#ifdef CHORUS_TEST_REDIS
+  if (name == "redis")
+    return redis_handle(cluster);
+#endif
   throw std::invalid_argument("no such engine here: " + name);
 }
 

@@ -33,7 +33,6 @@ public:
 
   std::atomic<bool> cut{false};
   // Told what became of each message that the server published for members; set before it is started.
-  std::function<void(const chorus::broker_message &)> on_publish{};
   std::function<void(const chorus::broker_message &,
                      const chorus::result<chorus::broker_position> &)>
       on_outcome{};
@@ -61,7 +60,6 @@ public:
       return;
     if (!on_outcome || !m.command.empty())
       return engine_->publish(std::move(m), std::move(answer));
-    on_publish(m);
     auto copy = m;
     engine_->publish(std::move(m), [told = on_outcome, m = std::move(copy),
                                     answer = std::move(answer)](const auto &outcome) {
@@ -163,7 +161,8 @@ inline chorus::server_options service(std::shared_ptr<chorus::broker> engine,
   };
   options.rooms = [](std::string_view name) {
     chorus::room_options r;
-    r.history_messages = name.starts_with("kept") ? 10'000 : name.starts_with("few") ? 100 : 0;
+    r.history_messages = name.starts_with("kept") ? 100'000 : name.starts_with("few") ? 100 : 0;
+    r.history_bytes = std::size_t{64} << 20;
     r.presence = name.starts_with("hall") || name.starts_with("garden");
     r.presence_grace = name.starts_with("garden") ? 1h : 0ms;
     r.presence_message = brief;
@@ -177,7 +176,10 @@ class node {
 public:
   explicit node(const std::string &cluster, std::chrono::milliseconds lease = 1h,
                 const std::function<void(chorus::server_options &)> &also = {})
-      : engine(std::make_shared<tap>(make_handle(cluster))) {
+      : node(std::make_shared<tap>(make_handle(cluster)), lease, also) {}
+  node(std::shared_ptr<tap> handle, std::chrono::milliseconds lease,
+       const std::function<void(chorus::server_options &)> &also)
+      : engine(std::move(handle)) {
     auto options = service(engine, lease);
     if (also)
       also(options);

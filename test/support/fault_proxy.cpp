@@ -88,9 +88,14 @@ public:
     for (const auto &l : links_)
       stall(*l);
   }
+  void stall_all(way only) {
+    for (const auto &l : links_)
+      if (!std::exchange(l->stalled_of(only), true))
+        tell(event::stalled);
+  }
   void resume_all() {
     for (const auto &l : links_) {
-      l->stalled = false;
+      l->stalled = {};
       l->plan.stall_up = l->plan.stall_down = never;
       l->changed.tell();
     }
@@ -128,8 +133,9 @@ private:
     faults plan;
     tcp::socket client;
     tcp::socket server;
-    change changed; // of stalled, closed
-    bool stalled = false;
+    change changed;                // of stalled, closed
+    std::array<bool, 2> stalled{}; // by way
+    bool &stalled_of(way w) { return stalled[static_cast<std::size_t>(w)]; }
     bool discarding = false; // a FIN was sent to both; what still comes is dropped
     bool closed = false;
     unsigned pumps = 0;
@@ -156,7 +162,7 @@ private:
     tell(event::cut);
   }
   void stall(link &l) {
-    if (!std::exchange(l.stalled, true))
+    if (std::exchange(l.stalled, {true, true}) != std::array{true, true})
       tell(event::stalled);
   }
   void over(const std::shared_ptr<link> &l) {
@@ -237,7 +243,7 @@ private:
       const auto stall_at = up ? l.plan.stall_up : l.plan.stall_down;
       if (done == stall_at)
         self.stall(l);
-      while (l.stalled && !l.closed && !l.discarding)
+      while (l.stalled_of(w) && !l.closed && !l.discarding)
         co_await l.changed.wait();
       if (l.closed)
         co_return;
@@ -249,7 +255,7 @@ private:
       const auto n = co_await from.async_read_some(asio::buffer(bytes.data(), most),
                                                    asio::redirect_error(asio::use_awaitable, ec));
       // What was read before a stall waits here.
-      while (l.stalled && !l.closed && !l.discarding)
+      while (l.stalled_of(w) && !l.closed && !l.discarding)
         co_await l.changed.wait();
       if (l.closed)
         co_return;
@@ -314,6 +320,7 @@ void fault_proxy::next(const faults &f) { core_->next(f); }
 void fault_proxy::always(const faults &f) { core_->always(f); }
 void fault_proxy::cut_all(ending how) { core_->cut_all(how); }
 void fault_proxy::stall_all() { core_->stall_all(); }
+void fault_proxy::stall_all(way only) { core_->stall_all(only); }
 void fault_proxy::resume_all() { core_->resume_all(); }
 void fault_proxy::throttle_all(std::size_t rate) { core_->throttle_all(rate); }
 void fault_proxy::refuse() { core_->refuse(); }

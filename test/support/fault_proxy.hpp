@@ -66,7 +66,8 @@ public:
   // All connections there are.
   void cut_all(ending how);
   void stall_all();
-  void resume_all(); // what had stalled flows again, and its own stall is over
+  void stall_all(way only); // the other way goes on
+  void resume_all();        // what had stalled flows again, and its own stall is over
   void throttle_all(std::size_t bytes_per_second);
 
   // Nobody listens from here on, as if the server's process had gone; the port stays this proxy's.

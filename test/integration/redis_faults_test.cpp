@@ -1,0 +1,280 @@
+// What becomes of messages while Redis, or the way to it, fails: every one has to be accounted for.
+
+#include "integration/faults_support.hpp"
+#include "support/redis_process.hpp"
+
+#include <chorus/redis.hpp>
+
+#include <random>
+
+using namespace cluster_test;
+using test_support::fault_proxy;
+using test_support::redis_process;
+using losses = account::losses;
+
+namespace {
+
+chorus::redis_options impatient() {
+  chorus::redis_options o;
+  o.connect_timeout = 2s;
+  o.answer_timeout = 2s;
+  o.ping_interval = 500ms;
+  o.reconnect = {20ms, 2.0, 200ms};
+  return o;
+}
+
+// A Redis that has written what it answers, and a road to it for each node.
+struct redis {
+  redis_process server{
+      std::vector<std::string>{"appendonly yes", "appendfsync always", "save \"\""}};
+  std::vector<std::unique_ptr<road>> roads;
+  std::optional<trial> run;
+
+  redis() {
+    for (std::size_t i = 0; i < trial::count; ++i)
+      roads.push_back(std::make_unique<road>(server.port()));
+  }
+  ~redis() {
+    if (server.pid() != -1)
+      server.resume(); // whatever happened
+  }
+  void begin(std::size_t padding = 0) {
+    run.emplace(
+        [this](std::size_t i) {
+          return chorus::redis("redis://127.0.0.1:" + std::to_string(roads[i]->port()),
+                               impatient());
+        },
+        padding);
+    run->goes_on();
+  }
+};
+
+// Takes one message, and publishes it so many times.
+class careless final : public chorus::broker {
+public:
+  explicit careless(int times) : times_(times) {}
+  void publish(chorus::broker_message m, published answer) override {
+    if (m.content.text().starts_with("a:20 ")) {
+      for (int i = 0; i < times_; ++i)
+        inner_->publish(m, [](const auto &) {});
+      answer(chorus::broker_position{});
+    } else
+      inner_->publish(std::move(m), std::move(answer));
+  }
+  void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> to,
+                 done answer) override {
+    inner_->subscribe(std::move(room), std::move(to), std::move(answer));
+  }
+  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
+    inner_->unsubscribe(std::move(room), who);
+  }
+  void history(std::string room, chorus::broker_position since, page_read answer) override {
+    inner_->history(std::move(room), std::move(since), std::move(answer));
+  }
+  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
+    inner_->enter(std::move(room), std::move(who), most, std::move(answer));
+  }
+  void leave(std::string room, std::string who, std::string id, done answer) override {
+    inner_->leave(std::move(room), std::move(who), std::move(id), std::move(answer));
+  }
+  void members(std::string room, members_read answer) override {
+    inner_->members(std::move(room), std::move(answer));
+  }
+  void renew(std::string who, std::chrono::milliseconds alive, renewed answer) override {
+    inner_->renew(std::move(who), alive, std::move(answer));
+  }
+  void begin_epoch(std::string room, std::string ended, done answer) override {
+    inner_->begin_epoch(std::move(room), std::move(ended), std::move(answer));
+  }
+
+private:
+  const int times_;
+  const std::shared_ptr<chorus::broker> inner_ = chorus::make_memory_broker();
+};
+
+void wait_for(trial &t, std::uint64_t disconnects) {
+  BOOST_REQUIRE(soon([&] { return t.disconnects() >= disconnects; }));
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(trials)
+
+BOOST_AUTO_TEST_CASE(a_good_engine_balances) {
+  const auto engine = chorus::make_memory_broker();
+  trial run([&](std::size_t) { return engine; });
+  run.goes_on();
+  run.balances(losses::none);
+}
+
+BOOST_AUTO_TEST_CASE(what_an_engine_loses_or_doubles_is_found) {
+  for (const int times : {0, 2}) {
+    const auto engine = std::make_shared<careless>(times);
+    trial run([&](std::size_t) { return engine; });
+    run.goes_on();
+    run.comes_to_an_end(true);
+    const auto found = run.books.complaints(losses::told);
+    BOOST_REQUIRE(!found.empty());
+    BOOST_CHECK_MESSAGE(
+        has(found[0], times == 0 ? " has not got a:20, which was accepted, and was not told"
+                                 : " got a:20 twice"),
+        found[0]);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_FIXTURE_TEST_SUITE(redis_faults, redis)
+
+BOOST_AUTO_TEST_CASE(no_fault) {
+  begin();
+  run->balances(losses::none);
+  BOOST_CHECK_EQUAL(run->books.sum().accepted, run->books.sum().sent);
+}
+
+BOOST_AUTO_TEST_CASE(killed_and_back_with_its_data) {
+  begin();
+  for (int i = 0; i < 3; ++i) {
+    server.kill();
+    run->fails();
+    server.restart();
+    run->goes_on();
+  }
+  run->balances(losses::none);
+  BOOST_CHECK_GT(run->books.sum().refused + run->books.sum().unconfirmed, 0u);
+}
+
+BOOST_AUTO_TEST_CASE(back_without_its_data) {
+  begin();
+  server.kill();
+  run->fails();
+  server.restart(false);
+  run->goes_on();
+  run->balances(losses::told);
+  BOOST_CHECK_EQUAL(run->told(), 4u); // all that resume
+}
+
+BOOST_AUTO_TEST_CASE(stands_still) {
+  begin();
+  server.pause();
+  std::this_thread::sleep_for(5s); // what is to be seen is the time
+  server.resume();
+  run->goes_on();
+  run->balances(losses::none);
+}
+
+BOOST_AUTO_TEST_CASE(one_node_is_cut_off) {
+  begin();
+  for (int i = 0; i < 3; ++i) {
+    roads[0]->on([](fault_proxy &p) {
+      p.refuse();
+      p.cut_all(test_support::ending::reset);
+    });
+    run->fails();
+    run->goes_on(100, 0);
+    roads[0]->on([](fault_proxy &p) { p.listen_again(); });
+    run->goes_on();
+  }
+  run->balances(losses::none);
+}
+
+BOOST_AUTO_TEST_CASE(one_nodes_way_goes_silent) {
+  begin();
+  const auto before = run->disconnects();
+  roads[1]->on([](fault_proxy &p) { p.stall_all(); });
+  wait_for(*run, before + 2);
+  run->goes_on();
+  run->balances(losses::none);
+}
+
+// What was asked has been done, and the answer does not come through.
+BOOST_AUTO_TEST_CASE(answers_are_cut) {
+  begin();
+  const auto before = run->disconnects();
+  std::mt19937 random(7);
+  for (const auto &r : roads)
+    r->on([&](fault_proxy &p) {
+      for (int i = 0; i < 30; ++i) {
+        test_support::faults f;
+        f.cut_down = 1500 + random() % 6000; // the login takes some
+        p.next(f);
+      }
+      p.cut_all(test_support::ending::reset);
+    });
+  wait_for(*run, before + 60);
+  for (const auto &r : roads)
+    r->on([](fault_proxy &p) { p.cut_all(test_support::ending::fin); });
+  // The cuts that were planned are used up, or still cut.
+  run->goes_on();
+  run->balances(losses::none);
+}
+
+BOOST_AUTO_TEST_CASE(nothing_but_the_answers_stops) {
+  begin();
+  const auto before = run->disconnects();
+  roads[2]->on([](fault_proxy &p) { p.stall_all(test_support::way::down); });
+  wait_for(*run, before + 2);
+  run->goes_on();
+  run->balances(losses::none);
+}
+
+BOOST_AUTO_TEST_CASE(connections_are_killed) {
+  begin();
+  for (int i = 0; i < 10; ++i) {
+    const auto before = run->disconnects();
+    server.ask({"CLIENT", "KILL", "TYPE", i % 2 == 0 ? "normal" : "pubsub", "SKIPME", "yes"});
+    wait_for(*run, before + trial::count);
+    run->goes_on(20);
+  }
+  run->balances(losses::none);
+}
+
+// Redis gives up who does not read what is published.
+BOOST_AUTO_TEST_CASE(subscribers_are_given_up) {
+  begin(2000);
+  const auto before = run->disconnects();
+  server.ask({"CONFIG", "SET", "client-output-buffer-limit", "pubsub 1 1 1"});
+  wait_for(*run, before + 5);
+  server.ask({"CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60"});
+  run->goes_on();
+  run->balances(losses::none);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(redis_sentinel)
+
+BOOST_AUTO_TEST_CASE(another_becomes_the_master) {
+  redis_process one(std::vector<std::string>{"appendonly yes"});
+  redis_process two(std::vector<std::string>{"appendonly yes",
+                                             "replicaof 127.0.0.1 " + std::to_string(one.port())});
+  test_support::redis_process_options watching;
+  watching.sentinel = true;
+  watching.lines = {"sentinel monitor main 127.0.0.1 " + std::to_string(one.port()) + " 1",
+                    "sentinel down-after-milliseconds main 1000",
+                    "sentinel failover-timeout main 5000"};
+  redis_process sentinel(watching);
+  const auto replicas = [&](const redis_process &p) {
+    return has(p.ask({"INFO", "replication"}), "state=online");
+  };
+  BOOST_REQUIRE(soon([&] { return replicas(one); }));
+  BOOST_REQUIRE(soon([&] { return has(sentinel.ask({"INFO", "sentinel"}), "slaves=1"); }));
+  trial run([&](std::size_t) {
+    return chorus::redis("redis+sentinel://127.0.0.1:" + std::to_string(sentinel.port()) +
+                             "?master=main",
+                         impatient());
+  });
+  run.goes_on();
+  one.kill();
+  run.fails();
+  run.goes_on();
+  // It comes back as a replica of the other, then takes over again in good order.
+  one.restart();
+  BOOST_REQUIRE(soon([&] { return replicas(two); }));
+  BOOST_REQUIRE(soon([&] { return sentinel.ask({"SENTINEL", "FAILOVER", "main"}) == "OK"; }));
+  BOOST_REQUIRE(soon([&] { return has(one.ask({"ROLE"}), "master"); }));
+  run.goes_on();
+  run.balances(losses::told);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
