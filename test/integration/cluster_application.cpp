@@ -15,6 +15,13 @@ std::string refusal(node &n, const std::string &name) {
   return w.read_response().substr(0, 13);
 }
 
+// Until it has so many of the room; what does not come ends the test.
+void read_until(client &reader, std::size_t count) {
+  while (reader.seen["kept"].size() < count)
+    BOOST_REQUIRE_MESSAGE(!reader.take().t.empty(),
+                          "nothing more after " << reader.seen["kept"].size());
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(application)
@@ -60,8 +67,7 @@ BOOST_FIXTURE_TEST_CASE(who_moves_between_nodes_misses_nothing, three) {
     // What it says there is for all others.
     reader.send("mine" + std::to_string(round));
     BOOST_CHECK_EQUAL(witness.read_frame().payload, "mine" + std::to_string(round));
-    while (reader.seen["kept"].size() < order.size())
-      reader.take();
+    read_until(reader, order.size());
   }
   same(reader.seen["kept"], order);
   BOOST_CHECK_EQUAL(reader.doubled, 0);
@@ -311,8 +317,7 @@ BOOST_AUTO_TEST_CASE(a_node_that_dies_takes_only_its_members_along) {
   reader.vanish();
   reader.connect(b->port(), "/kept");
   BOOST_CHECK_EQUAL(reader.joined().recovered, 1);
-  while (reader.seen["kept"].size() < order.size())
-    reader.take();
+  read_until(reader, order.size());
   same(reader.seen["kept"], order);
   for (auto *w : {&bob, &cat, &dan_again})
     expect(*w, {"-ann"});

@@ -37,11 +37,18 @@ std::shared_ptr<chorus::broker> memory_handle(const std::string &cluster) {
 }
 
 #ifdef CHORUS_TEST_REDIS
-std::shared_ptr<chorus::broker> redis_handle(const std::string &cluster) {
-  static test_support::redis_process server;
+std::shared_ptr<chorus::broker> redis_handle(const std::string &url, const std::string &cluster) {
   chorus::redis_options options;
   options.prefix = cluster + ":";
-  return chorus::redis(server.url(), options);
+  return chorus::redis(url, options);
+}
+std::string redis_url() {
+  static test_support::redis_process server;
+  return server.url();
+}
+std::string redis_cluster_url() {
+  static test_support::redis_cluster masters;
+  return masters.url();
 }
 #endif
 
@@ -58,7 +65,9 @@ std::shared_ptr<chorus::broker> make_handle(const std::string &cluster) {
     return memory_handle(cluster);
 #ifdef CHORUS_TEST_REDIS
   if (name == "redis")
-    return redis_handle(cluster);
+    return redis_handle(redis_url(), cluster);
+  if (name == "redis_cluster")
+    return redis_handle(redis_cluster_url(), cluster);
 #endif
   throw std::invalid_argument("no such engine here: " + name);
 }

@@ -154,6 +154,66 @@ BOOST_AUTO_TEST_CASE(back_without_its_data) {
   BOOST_CHECK_EQUAL(run->told(), 4u); // all that resume
 }
 
+// What was accepted since that copy was made is lost: those who have it are told.
+BOOST_AUTO_TEST_CASE(back_with_older_data) {
+  begin();
+  const auto data = server.folder() / "appendonlydir";
+  const auto older = server.folder() / "older";
+  server.kill();
+  std::filesystem::copy(data, older, std::filesystem::copy_options::recursive);
+  server.restart();
+  run->goes_on();
+  server.kill();
+  std::filesystem::remove_all(data);
+  std::filesystem::rename(older, data);
+  server.restart();
+  run->goes_on();
+  run->balances(losses::told);
+  BOOST_CHECK_EQUAL(run->told(), 4u);
+}
+
+BOOST_AUTO_TEST_CASE(who_is_present_is_said_again) {
+  begin();
+  std::vector<wire> members;
+  for (std::size_t i = 0; i < trial::count; ++i) {
+    members.push_back(run->at(i).enter("/hall?name=m" + std::to_string(i)));
+    members.push_back(run->at(i).enter("/?name=ann"));
+  }
+  const auto as_it_was = [&] {
+    for (std::size_t i = 0; i < trial::count; ++i)
+      if (run->at(i).list("hall") != "m0 m1 m2 " ||
+          run->at(i).engine->present("room/hall") != trial::count)
+        return false;
+    return true;
+  };
+  BOOST_REQUIRE(soon(as_it_was));
+  for (const bool with_its_data : {true, false}) {
+    server.kill();
+    run->fails();
+    server.restart(with_its_data);
+    BOOST_REQUIRE(soon(as_it_was));
+  }
+  auto late = run->at(2).enter("/hall?name=late");
+  expect(late, {"[late,m0,m1,m2]"});
+  BOOST_REQUIRE(soon([&] { return run->at(1).engine->listens("user/ann"); }));
+  run->at(0).server().send_to_user("ann", "still here");
+  for (std::size_t i = 0; i < trial::count; ++i) {
+    auto &ann = members[2 * i + 1];
+    ann.read_frame(); // its name
+    expect(ann, {"still here"});
+  }
+  run->balances(losses::told);
+}
+
+// Nodes stop without waiting for an engine that is away.
+BOOST_AUTO_TEST_CASE(nodes_stop_while_it_is_away) {
+  begin();
+  server.pause();
+  run->fails();
+  run.reset();
+  server.resume();
+}
+
 BOOST_AUTO_TEST_CASE(stands_still) {
   begin();
   server.pause();
