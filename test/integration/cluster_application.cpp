@@ -165,7 +165,7 @@ BOOST_FIXTURE_TEST_CASE(any_bytes_in_any_room, three) {
   for (std::size_t i = 0; i < bytes.size(); ++i)
     bytes[i] = static_cast<char>(i * 7 + i / 256);
   b->room(name).publish(chorus::binary(bytes));
-  c->room(name).publish("");
+  b->room(name).publish("");
   for (auto &w : members) {
     const auto f = w.read_frame();
     BOOST_CHECK_EQUAL(f.opcode, 2u);
