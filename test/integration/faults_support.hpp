@@ -186,7 +186,7 @@ public:
         to->answered(m, outcome);
       };
       nodes_.push_back(
-          std::make_unique<node>(std::move(engine), 30s, [this](chorus::server_options &o) {
+          std::make_unique<node>(std::move(engine), 12s, [this](chorus::server_options &o) {
             o.on_error = [this](std::string_view what, const chorus::session *) {
               std::lock_guard lock(mutex_);
               ++complaints_[std::string(what)];

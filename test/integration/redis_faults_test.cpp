@@ -38,11 +38,10 @@ struct redis {
     if (server.pid() != -1)
       server.resume(); // whatever happened
   }
-  void begin(std::size_t padding = 0) {
+  void begin(std::size_t padding = 0, const chorus::redis_options &options = impatient()) {
     run.emplace(
-        [this](std::size_t i) {
-          return chorus::redis("redis://127.0.0.1:" + std::to_string(roads[i]->port()),
-                               impatient());
+        [&](std::size_t i) {
+          return chorus::redis("redis://127.0.0.1:" + std::to_string(roads[i]->port()), options);
         },
         padding);
     run->goes_on();
@@ -223,6 +222,18 @@ BOOST_AUTO_TEST_CASE(stands_still) {
   run->balances(losses::none);
 }
 
+// What Redis had been sent before, it does when it goes on; nobody has waited for it.
+BOOST_AUTO_TEST_CASE(stands_still_for_too_long) {
+  auto options = impatient();
+  options.look_up_timeout = 1s;
+  begin(0, options);
+  server.pause();
+  BOOST_REQUIRE(soon([&] { return run->books.sum().unconfirmed > 0; }));
+  server.resume();
+  run->goes_on();
+  run->balances(losses::none);
+}
+
 BOOST_AUTO_TEST_CASE(one_node_is_cut_off) {
   begin();
   for (int i = 0; i < 3; ++i) {
@@ -335,6 +346,41 @@ BOOST_AUTO_TEST_CASE(another_becomes_the_master) {
   BOOST_REQUIRE(soon([&] { return has(one.ask({"ROLE"}), "master"); }));
   run.goes_on();
   run.balances(losses::told);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(redis_masters)
+
+// The room goes from master to master and back, key by key.
+BOOST_AUTO_TEST_CASE(slots_move) {
+  test_support::redis_cluster masters(3, {"appendonly yes", "appendfsync always"});
+  trial run([&](std::size_t) { return chorus::redis(masters.url(), impatient()); });
+  run.goes_on();
+  const auto slot =
+      static_cast<unsigned>(std::stoul(masters[0].ask({"CLUSTER", "KEYSLOT", "{room/kept}"})));
+  for (int i = 0; i < 4; ++i) {
+    const auto from = masters.owner(slot);
+    masters.move_slot(slot, from, (from + 1) % masters.size(), [&] { run.goes_on(0); });
+    run.goes_on(50);
+  }
+  run.balances(losses::none);
+}
+
+BOOST_AUTO_TEST_CASE(a_master_is_killed_and_comes_back) {
+  test_support::redis_cluster masters(3, {"appendonly yes", "appendfsync always"});
+  trial run([&](std::size_t) { return chorus::redis(masters.url(), impatient()); });
+  run.goes_on();
+  const auto slot =
+      static_cast<unsigned>(std::stoul(masters[0].ask({"CLUSTER", "KEYSLOT", "{room/kept}"})));
+  for (int i = 0; i < 2; ++i) {
+    auto &master = masters[masters.owner(slot)];
+    master.kill();
+    run.fails();
+    master.restart();
+    run.goes_on();
+  }
+  run.balances(losses::none);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
