@@ -250,6 +250,7 @@ chorus::room_options chat::options_of_room(std::string_view name, const chat_opt
     made.history_linger = std::chrono::minutes(30);
     made.presence = true;
     made.presence_grace = options.presence_grace;
+    made.when_away = options.when_away;
     made.presence_message = [most = options.users_listed](const chorus::presence_event &event) {
       return presence_message(event, most);
     };
@@ -346,8 +347,12 @@ task<> chat::serve(chorus::session s, chorus::request r) {
   auto live = room->live;
   auto seat =
       co_await live.join(s, {.history = options_.history_messages, .user = who.id, .data = data});
-  if (!seat)
+  if (!seat) {
+    // As when the engine that servers share is away: later, or on another one, it may go.
+    const auto sentence = seat.error().message();
+    co_await s.close(chorus::close_code::try_again_later, sentence);
     co_return;
+  }
   visit.take(std::move(*seat));
   // The answer comes behind the list, which is the newcomer's `joined`.
   const auto present = co_await live.presence();

@@ -38,6 +38,8 @@ struct chat_options {
   std::size_t users_listed = 500;     // of a room, in `joined`
   // Who comes back within this time has not left. Zero: leaving is told at once.
   std::chrono::milliseconds presence_grace{5'000};
+  // What is said while the server's broker is away.
+  chorus::away_policy when_away = chorus::away_policy::refuse;
 };
 
 struct chat_room_summary {

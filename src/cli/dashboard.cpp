@@ -70,8 +70,8 @@ json::object percentiles(std::vector<std::chrono::nanoseconds> &trips) {
 
 class stats_page {
 public:
-  stats_page(chorus::server &srv, std::shared_ptr<chat> rooms)
-      : server_(srv), chat_(std::move(rooms)) {}
+  stats_page(chorus::server &srv, std::shared_ptr<chat> rooms, shared_engine engine)
+      : server_(srv), chat_(std::move(rooms)), engine_(std::move(engine)) {}
 
   task<chorus::response> answer() {
     auto text = kept();
@@ -91,6 +91,23 @@ private:
   std::string kept() const {
     const std::lock_guard lock(guard_);
     return steady::now() < kept_until_ ? kept_ : std::string();
+  }
+
+  json::value state_of_engine() const {
+    if (!engine_.broker)
+      return nullptr;
+    const auto now = engine_.broker->status();
+    const auto stats = engine_.broker->stats();
+    return json::object{{"engine", engine_.name},
+                        {"connected", now.connected},
+                        {"why", now.why},
+                        {"disconnects", stats.disconnects},
+                        {"commands", stats.commands},
+                        {"received", stats.received},
+                        {"refused", stats.refused},
+                        {"gaps", stats.gaps},
+                        {"waiting", stats.waiting},
+                        {"lag_ms", fractional_ms(stats.lag).count()}};
   }
 
   task<std::string> look() {
@@ -118,6 +135,7 @@ private:
         {"bytes", queued_bytes}, {"messages", queued_messages}, {"longest_bytes", longest_queue}};
     out["open_sessions"] = {{"bytes_received", bytes_in}, {"bytes_sent", bytes_out}};
     out["round_trip_ms"] = percentiles(trips);
+    out["broker"] = state_of_engine();
     json::array rooms;
     const auto fullest = co_await chat_->rooms(rooms_listed);
     for (const auto &room : fullest)
@@ -134,6 +152,7 @@ private:
 
   chorus::server &server_;
   const std::shared_ptr<chat> chat_;
+  const shared_engine engine_;
   const steady::time_point begun_ = steady::now();
   // Tells one life of the server from the next: counters start over with it.
   const std::int64_t run_ = std::chrono::system_clock::now().time_since_epoch().count() / 1000;
@@ -144,8 +163,9 @@ private:
 
 } // namespace
 
-void serve_stats(chorus::server &srv, std::string_view path, std::shared_ptr<chat> rooms) {
-  auto page = std::make_shared<stats_page>(srv, std::move(rooms));
+void serve_stats(chorus::server &srv, std::string_view path, std::shared_ptr<chat> rooms,
+                 shared_engine engine) {
+  auto page = std::make_shared<stats_page>(srv, std::move(rooms), std::move(engine));
   srv.get(path, [page](chorus::request) { return page->answer(); });
 }
 

@@ -1,6 +1,8 @@
 #include "serve.hpp"
 
 #include "chat.hpp"
+#include "dashboard.hpp"
+#include "live_room.hpp"
 #include "serve_life.hpp"
 #include "serve_observe.hpp"
 #include "values.hpp"
@@ -55,6 +57,7 @@ void group_help(CLI::App &command) {
        {"--messages-per-second", "--bytes-per-second", "--burst-messages", "--burst-bytes",
         "--over-rate", "--max-message", "--queue-bytes", "--overflow", "--queue-budget"}},
       {"Sessions", {"--ping-interval", "--pong-wait", "--compression", "--presence-grace"}},
+      {"One of several nodes", {"--broker", "--broker-ca", "--when-away", "--broker-lease"}},
       {"Watching", {"--log-level", "--log-format", "--metrics-token", "--admin-token"}},
   };
   for (const auto &[title, options] : groups)
@@ -85,6 +88,7 @@ CLI::App *add_serve(CLI::App &app, serve_settings &s) {
   add_duration(*sub, "--presence-grace", s.presence_grace,
                "Who comes back to the chat within this time has not left; 0: tell at once");
   add_switch(*sub, "--compression", s.session.compression.enabled, "permessage-deflate");
+  add_broker(*sub, s.broker);
   add_log_options(*sub, s.log, "of the library or program, as warn,session=debug,server=info");
   add_observe_options(*sub, s.metrics_token, s.admin_token);
   group_help(*sub);
@@ -111,19 +115,25 @@ status run_serve(const serve_settings &given) {
   options.session = settings.session;
   if (!use_admission(settings.admission, options))
     return status::usage;
-  const chat_options talk{.presence_grace = settings.presence_grace};
-  options.rooms = [talk](std::string_view name) { return chat::options_of_room(name, talk); };
+  const auto when_away = away_policy_of(settings.broker);
+  const chat_options talk{.presence_grace = settings.presence_grace, .when_away = when_away};
+  options.rooms = [talk, when_away](std::string_view name) {
+    return is_live_room(name) ? options_of_live_room(when_away) : chat::options_of_room(name, talk);
+  };
   options.log = library_log();
+  use_broker(settings.broker, options);
   status outcome = status::ok;
   std::optional<chorus::inheritance> heritage;
   if (!find_sockets(settings, rt, options, heritage, outcome))
     return outcome;
+  const shared_engine engine{name_of_engine(settings.broker), options.broker};
   chorus::server srv{rt, std::move(options)};
   srv.route("/echo", echo);
   srv.route("/broadcast", [&srv](chorus::session s, chorus::request) {
     return broadcast(srv.room("broadcast"), std::move(s));
   });
-  add_web_routes(srv, talk);
+  add_live_rooms(srv);
+  add_web_routes(srv, talk, engine);
   mount_observe(srv, settings.metrics_token);
   if (!settings.admin_token.empty())
     srv.mount_admin("/", {.token = settings.admin_token});

@@ -4,6 +4,7 @@
 #include "exit_status.hpp"
 #include "log.hpp"
 #include "serve_admission.hpp"
+#include "serve_broker.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -33,6 +34,7 @@ struct serve_settings {
   std::string metrics_token;
   std::chrono::milliseconds presence_grace{5'000};
   std::string admin_token;
+  broker_settings broker;
 };
 
 CLI::App *add_serve(CLI::App &app, serve_settings &settings);

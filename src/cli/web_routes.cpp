@@ -26,14 +26,14 @@ chorus::task<chorus::response> list_rooms(std::shared_ptr<chat> rooms) {
 
 } // namespace
 
-void add_web_routes(chorus::server &srv, const chat_options &options) {
+void add_web_routes(chorus::server &srv, const chat_options &options, const shared_engine &engine) {
   const auto rooms = std::make_shared<chat>(srv, options);
   const auto talk = [rooms](chorus::session s, chorus::request r) {
     return rooms->serve(std::move(s), std::move(r));
   };
   srv.route("/ws/chat/{room}", talk, {.authorize = chat::name_user});
   srv.get("/chat/rooms.json", [rooms](chorus::request) { return list_rooms(rooms); });
-  serve_stats(srv, "/dashboard/stats.json", rooms);
+  serve_stats(srv, "/dashboard/stats.json", rooms, engine);
 
   serve_asset(srv, "/", "chat.html");
   serve_asset(srv, "/dashboard", "dashboard.html");

@@ -54,6 +54,11 @@ const totals = [
   ['Handshakes failed', 'handshakes_failed'], ['Handlers failed', 'handler_failures'],
 ];
 
+const brokerTotals = [
+  ['Commands', 'commands'], ['Received', 'received'], ['Waiting for an answer', 'waiting'],
+  ['Connections lost', 'disconnects'], ['Refused while away', 'refused'], ['Possible losses read again', 'gaps'],
+];
+
 function element(name, className, text = '') {
   const made = document.createElement(name);
   if (className) made.className = className;
@@ -183,6 +188,15 @@ function showTables(sample) {
     [element('dt', '', label), element('dd', '', count.format(sample.server[key]))]));
 }
 
+// Older servers say nothing of it.
+function showBroker(broker) {
+  at('broker').hidden = !broker;
+  if (!broker) return;
+  at('broker-state').textContent = `${broker.engine}: ${broker.connected ? 'connected' : `away (${broker.why || 'no connection'})`}`;
+  at('broker-totals').replaceChildren(...brokerTotals.flatMap(([label, key]) =>
+    [element('dt', '', label), element('dd', '', count.format(broker[key]))]));
+}
+
 function tell(state, text) {
   const status = at('status');
   if (status.textContent === text) return;
@@ -203,6 +217,7 @@ async function look() {
       if (sample.time !== before?.time || sample.run !== before?.run) {
         for (const chart of drawn) chart.add(sample, before);
         showTables(sample);
+        showBroker(sample.broker);
         before = sample;
       }
       tell('open', 'Live');
