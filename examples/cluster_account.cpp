@@ -47,14 +47,14 @@ void account::settle(message_id id, outcome o) {
 
 void account::receive(std::size_t client, std::string_view epoch, std::uint64_t offset,
                       message_id id) {
-  auto &book = books_[client];
-  if (book.epoch.empty())
-    book.epoch = epoch;
-  else if (book.epoch != epoch)
-    complain(client, "the room's epoch changed from " + book.epoch + " to " + std::string(epoch) +
+  auto &mine = books_[client];
+  if (mine.epoch.empty())
+    mine.epoch = epoch;
+  else if (mine.epoch != epoch)
+    complain(client, "the room's epoch changed from " + mine.epoch + " to " + std::string(epoch) +
                          " at " + to_string(id));
-  book.receipts.push_back({offset, id});
-  book.last = offset;
+  mine.receipts.push_back({offset, id});
+  mine.last = offset;
   auto &top = rooms_[room_of(client)].top;
   for (auto seen = top.load(); seen < offset && !top.compare_exchange_weak(seen, offset);) {
   }
@@ -94,13 +94,13 @@ void account::close_room(std::size_t r, verdict &v) const {
   std::map<message_id, std::uint64_t> place_of;
   std::string_view epoch;
   for (auto i = r; i < books_.size(); i += rooms_.size()) {
-    const auto &book = books_[i];
+    const auto &one = books_[i];
     if (epoch.empty())
-      epoch = book.epoch;
-    else if (!book.epoch.empty() && book.epoch != epoch)
-      v.complaints.push_back(name_of(i) + "is in the epoch " + book.epoch + ", others in " +
+      epoch = one.epoch;
+    else if (!one.epoch.empty() && one.epoch != epoch)
+      v.complaints.push_back(name_of(i) + "is in the epoch " + one.epoch + ", others in " +
                              std::string(epoch));
-    for (const auto &[offset, id] : book.receipts) {
+    for (const auto &[offset, id] : one.receipts) {
       if (const auto [at, fresh] = placed.emplace(offset, id); !fresh && at->second != id)
         v.complaints.push_back(name_of(i) + "at the place " + std::to_string(offset) +
                                " others have " + to_string(at->second) + ", not " + to_string(id));
