@@ -17,6 +17,7 @@ from command_line import *
 from connecting import *
 from interactive import *
 from limits import *
+from nodes import *
 from operating import *
 from probing import *
 from reaching import *
