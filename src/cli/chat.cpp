@@ -229,6 +229,11 @@ json::object chat_visit::say(const json::object &o, const chat_options &options)
   if (ref.size() > options.max_ref)
     return error_of("too_long",
                     "A `ref` has at most " + std::to_string(options.max_ref) + " bytes.");
+  if (options.broker && options.when_away == chorus::away_policy::refuse &&
+      !options.broker->status().connected)
+    return refuse("not_sent",
+                  "The servers of this chat can't reach each other now, so nobody got this; "
+                  "say it again in a moment.");
   auto out = about("message", who_);
   out["room"] = room_->name;
   out["message"] = text;

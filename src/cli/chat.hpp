@@ -38,7 +38,9 @@ struct chat_options {
   std::size_t users_listed = 500;     // of a room, in `joined`
   // Who comes back within this time has not left. Zero: leaving is told at once.
   std::chrono::milliseconds presence_grace{5'000};
-  // What is said while the server's broker is away.
+  // The server's own, if it has one: who says something while it is away and messages are refused then
+  // is told so.
+  std::shared_ptr<chorus::broker> broker{};
   chorus::away_policy when_away = chorus::away_policy::refuse;
 };
 

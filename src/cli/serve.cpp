@@ -116,12 +116,13 @@ status run_serve(const serve_settings &given) {
   if (!use_admission(settings.admission, options))
     return status::usage;
   const auto when_away = away_policy_of(settings.broker);
-  const chat_options talk{.presence_grace = settings.presence_grace, .when_away = when_away};
+  use_broker(settings.broker, options);
+  const chat_options talk{
+      .presence_grace = settings.presence_grace, .broker = options.broker, .when_away = when_away};
   options.rooms = [talk, when_away](std::string_view name) {
     return is_live_room(name) ? options_of_live_room(when_away) : chat::options_of_room(name, talk);
   };
   options.log = library_log();
-  use_broker(settings.broker, options);
   status outcome = status::ok;
   std::optional<chorus::inheritance> heritage;
   if (!find_sockets(settings, rt, options, heritage, outcome))
