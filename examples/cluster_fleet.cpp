@@ -74,8 +74,9 @@ fleet::fleet(chorus::runtime &rt, account &books, const std::vector<std::string>
     options.urls.push_back(nodes[own] + path);
     for (auto n = at_first; n < nodes.size(); ++n)
       options.urls.push_back(nodes[n] + path);
+    const bool backwards = (i / books.rooms() / at_first) % 2 == 1;
     for (std::size_t n = 1; n < at_first; ++n)
-      options.urls.push_back(nodes[(own + n) % at_first] + path);
+      options.urls.push_back(nodes[(own + (backwards ? at_first - n : n)) % at_first] + path);
     options.order = chorus::url_order::sticky;
     options.backoff = {.initial = 50ms, .factor = 1.6, .cap = 1s, .spread = chorus::jitter::full};
     options.proven_after = 500ms;
