@@ -24,6 +24,13 @@ struct nats_options {
   std::chrono::milliseconds look_up_timeout{30'000}; // of a message whose acknowledgement was lost
   std::size_t max_waiting = 20'000;                  // calls without an answer, and their bytes
   std::size_t max_waiting_bytes = std::size_t{64} << 20;
+  std::string ca_file{};          // PEM; for tls://
+  std::string credentials_file{}; // a user's JWT and NKey
+  // Of the streams, as they are made: where they are kept, and how many servers of a cluster have them.
+  bool in_memory = false;
+  int replicas = 1;
+  // Rooms that keep messages for any time keep none for longer: NATS has no `history_linger`.
+  std::chrono::hours longest_kept{24 * 7};
 };
 
 // `url`: nats://[user:password@]host[:4222][,host…], or tls://. What is wrong with it is answered by

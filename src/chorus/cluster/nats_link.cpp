@@ -1,0 +1,218 @@
+#include <chorus/cluster/nats_link.hpp>
+
+#include <nats/nats.h>
+
+#include <climits>
+
+namespace chorus::detail {
+
+namespace {
+
+// libnats may be within a callback when its connection is gone already, so that inboxes stay.
+nats_inbox *stay(const std::shared_ptr<nats_inbox> &inbox) {
+  static auto &lock = *new std::mutex;
+  static auto &all = *new std::vector<std::shared_ptr<nats_inbox>>;
+  const std::lock_guard guard(lock);
+  all.push_back(inbox);
+  return inbox.get();
+}
+
+void on_message(natsConnection *, natsSubscription *, natsMsg *m, void *to) {
+  nats_event e;
+  e.subject = natsMsg_GetSubject(m);
+  if (const auto *reply = natsMsg_GetReply(m))
+    e.reply = reply;
+  if (const auto size = natsMsg_GetDataLength(m); size > 0)
+    e.data.assign(natsMsg_GetData(m), static_cast<std::size_t>(size));
+  const auto header = [m](const char *name) -> std::string_view {
+    const char *value = nullptr;
+    return natsMsgHeader_Get(m, name, &value) == NATS_OK && value ? value : "";
+  };
+  e.status = static_cast<int>(to_number(header("Status")));
+  if (const auto sequence = header("Nats-Sequence"); !sequence.empty()) {
+    e.sequence = to_number(sequence);
+    e.before = to_number(header("Nats-Last-Sequence"));
+    e.stream = header("Nats-Stream");
+  }
+  natsMsg_Destroy(m);
+  static_cast<nats_inbox *>(to)->add(std::move(e));
+}
+
+void tell(void *to, nats_event::kind what, std::string why = {}) {
+  nats_event e;
+  e.what = what;
+  e.subject = std::move(why);
+  static_cast<nats_inbox *>(to)->add(std::move(e));
+}
+
+void on_up(natsConnection *, void *to) { tell(to, nats_event::kind::up); }
+
+void on_down(natsConnection *c, void *to) {
+  const char *why = nullptr;
+  natsConnection_GetLastError(c, &why);
+  tell(to, nats_event::kind::down, why && *why ? why : "the connection was lost");
+}
+
+void on_closed(natsConnection *c, void *to) {
+  const char *why = nullptr;
+  natsConnection_GetLastError(c, &why);
+  tell(to, nats_event::kind::ended, why && *why ? why : "the connection was closed");
+}
+
+void on_error(natsConnection *, natsSubscription *, natsStatus s, void *to) {
+  if (s == NATS_SLOW_CONSUMER)
+    tell(to, nats_event::kind::missed);
+}
+
+failure trouble(natsStatus s) {
+  if (s == NATS_MAX_PAYLOAD)
+    return failure(error::message_too_big, stage::none,
+                   "the message is larger than the NATS server takes: raise its max_payload");
+  return failure(error::lost, stage::none,
+                 std::string("the NATS server is away: ") + natsStatus_GetText(s));
+}
+
+} // namespace
+
+void nats_inbox::open(std::function<void()> wake) {
+  const std::lock_guard lock(mutex_);
+  wake_ = std::move(wake);
+}
+
+void nats_inbox::close() {
+  const std::lock_guard lock(mutex_);
+  wake_ = nullptr;
+  events_.clear();
+  events_.shrink_to_fit();
+  bytes_ = 0;
+}
+
+void nats_inbox::add(nats_event e) {
+  const std::lock_guard lock(mutex_);
+  if (!wake_)
+    return;
+  if (e.what == nats_event::kind::message) {
+    const auto cost = sizeof(nats_event) + e.data.size() + e.subject.size();
+    if (bytes_ + cost > most_bytes_) {
+      // What has a place is read again, and requests run into their timeouts.
+      if (std::exchange(missed_, true))
+        return;
+      e = {};
+      e.what = nats_event::kind::missed;
+    } else {
+      bytes_ += cost;
+    }
+  }
+  events_.push_back(std::move(e));
+  if (events_.size() == 1)
+    wake_();
+}
+
+std::vector<nats_event> nats_inbox::take() {
+  const std::lock_guard lock(mutex_);
+  bytes_ = 0;
+  missed_ = false;
+  return std::exchange(events_, {});
+}
+
+struct nats_link::state {
+  nats_target target;
+  nats_options options;
+  natsConnection *connection = nullptr;
+};
+
+class nats_link::subscription {
+public:
+  explicit subscription(natsSubscription *s) : inner_(s) {}
+  subscription(const subscription &) = delete;
+  subscription &operator=(const subscription &) = delete;
+  ~subscription() { natsSubscription_Destroy(inner_); }
+
+private:
+  natsSubscription *inner_;
+};
+
+nats_link::nats_link(nats_target target, const nats_options &options)
+    : inbox_(std::make_shared<nats_inbox>(options.max_waiting_bytes)),
+      state_(new state{std::move(target), options, nullptr}) {}
+
+nats_link::~nats_link() { close(); }
+
+void nats_link::close() {
+  inbox_->close();
+  natsConnection_Destroy(std::exchange(state_->connection, nullptr));
+}
+
+result<> nats_link::connect(std::function<void()> wake) {
+  close();
+  inbox_ = std::make_shared<nats_inbox>(state_->options.max_waiting_bytes);
+  inbox_->open(std::move(wake));
+  natsOptions *made = nullptr;
+  auto s = natsOptions_Create(&made);
+  const std::unique_ptr<natsOptions, decltype(&natsOptions_Destroy)> o(made, natsOptions_Destroy);
+  const auto set = [&s](natsStatus next) { s = s == NATS_OK ? next : s; };
+  const auto &mine = state_->options;
+  std::vector<const char *> servers;
+  for (const auto &one : state_->target.servers)
+    servers.push_back(one.c_str());
+  auto *const to = stay(inbox_);
+  set(natsOptions_SetServers(made, servers.data(), static_cast<int>(servers.size())));
+  set(natsOptions_SetName(made, mine.client_name.empty() ? "chorus" : mine.client_name.c_str()));
+  set(natsOptions_SetTimeout(made, mine.connect_timeout.count()));
+  set(natsOptions_SetWriteDeadline(made, mine.answer_timeout.count()));
+  set(natsOptions_SetPingInterval(made, mine.answer_timeout.count()));
+  set(natsOptions_SetMaxPingsOut(made, 1));
+  set(natsOptions_SetAllowReconnect(made, true));
+  set(natsOptions_SetMaxReconnect(made, INT_MAX));
+  set(natsOptions_SetReconnectWait(made, 200));
+  set(natsOptions_SetReconnectJitter(made, 200, 500));
+  // Nothing waits in libnats while it reconnects: what is sent again then keeps its order.
+  set(natsOptions_SetReconnectBufSize(made, 1));
+  set(natsOptions_UseGlobalMessageDelivery(made, true)); // no thread for each subscription
+  set(natsOptions_SetErrorHandler(made, on_error, to));
+  set(natsOptions_SetDisconnectedCB(made, on_down, to));
+  set(natsOptions_SetClosedCB(made, on_closed, to));
+  set(natsOptions_SetReconnectedCB(made, on_up, to));
+  set(natsOptions_SetRetryOnFailedConnect(made, true, on_up, to));
+  if (state_->target.secure)
+    set(natsOptions_SetSecure(made, true));
+  if (!mine.ca_file.empty())
+    set(natsOptions_LoadCATrustedCertificates(made, mine.ca_file.c_str()));
+  if (!mine.credentials_file.empty())
+    set(natsOptions_SetUserCredentialsFromFiles(made, mine.credentials_file.c_str(), nullptr));
+  if (s == NATS_OK)
+    s = natsConnection_Connect(&state_->connection, made);
+  if (s == NATS_OK)
+    tell(to, nats_event::kind::up);
+  else if (s != NATS_NOT_YET_CONNECTED)
+    return failure(error::bad_option, stage::configure,
+                   std::string("libnats refuses nats_options: ") + natsStatus_GetText(s));
+  return {};
+}
+
+result<> nats_link::publish(const std::string &subject, const std::string &reply,
+                            std::string_view body, const nats_headers &headers) {
+  natsMsg *made = nullptr;
+  auto s = natsMsg_Create(&made, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
+                          body.empty() ? nullptr : body.data(), static_cast<int>(body.size()));
+  const std::unique_ptr<natsMsg, decltype(&natsMsg_Destroy)> m(made, natsMsg_Destroy);
+  for (const auto &[name, value] : headers)
+    if (s == NATS_OK)
+      s = natsMsgHeader_Set(made, name.c_str(), value.c_str());
+  if (s == NATS_OK)
+    s = natsConnection_PublishMsg(state_->connection, made);
+  if (s != NATS_OK)
+    return trouble(s);
+  return {};
+}
+
+result<std::shared_ptr<nats_link::subscription>> nats_link::subscribe(const std::string &subject) {
+  natsSubscription *made = nullptr;
+  if (const auto s = natsConnection_Subscribe(&made, state_->connection, subject.c_str(),
+                                              on_message, inbox_.get());
+      s != NATS_OK)
+    return trouble(s);
+  return std::make_shared<subscription>(made);
+}
+
+} // namespace chorus::detail
