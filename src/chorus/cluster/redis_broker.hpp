@@ -160,10 +160,13 @@ private:
   struct claim;
 
   void on_shard_gone() noexcept override;
-  // `f(self, outcome)`, unless the engine has been closed: what `f` owes is then answered by letting it go.
+  // `f(self, outcome)`. When the engine or its shard ends, what `f` owes is answered by letting it go: the
+  // pool may be told of the shard's end first.
   template <class F> redis_answer then(F f) {
     return [weak = weak_from_this(), f = std::move(f)](redis_outcome o) {
-      if (const auto self = weak.lock(); self && !self->closed_)
+      const auto self = weak.lock();
+      if (self && !self->closed_ &&
+          (o.is == redis_outcome::kind::answered || !self->home_->stopped()))
         f(*self, o);
     };
   }
