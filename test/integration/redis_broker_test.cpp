@@ -2,6 +2,8 @@
 
 #include "integration/redis_support.hpp"
 
+#include <chorus/cluster/redis_scripts.hpp>
+
 #include <atomic>
 
 namespace {
@@ -60,6 +62,17 @@ BOOST_AUTO_TEST_CASE(keys_live_as_long_as_somebody_may_come_back) {
     BOOST_CHECK_LE(lives(key), 3'600'000);
     BOOST_CHECK_GT(lives(key), 3'000'000);
   }
+  // What a node says of a silent room to which it listens.
+  redis.ask({"PEXPIRE", "chorus:{short}:s", "1000000"});
+  redis.ask({"PEXPIRE", "chorus:{short}:m", "1000000"});
+  const auto &touch = chorus::detail::all_redis_scripts().touch.text;
+  for (const char *room : {"short", "asked", "none"}) {
+    const auto key = "chorus:{" + std::string(room) + "}";
+    redis.ask({"EVAL", touch, "2", key + ":s", key + ":m"});
+  }
+  BOOST_CHECK_GT(lives("chorus:{short}:s"), 3'000'000);
+  BOOST_CHECK_GT(lives("chorus:{short}:m"), 3'000'000);
+  BOOST_CHECK_EQUAL(lives("chorus:{none}:m"), -2);
 }
 
 BOOST_AUTO_TEST_CASE(large_histories_come_in_pages) {

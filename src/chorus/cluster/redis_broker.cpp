@@ -49,8 +49,8 @@ public:
       engine.swap(shared_->engine);
       calls.swap(shared_->calls);
     }
-    if (engine) // if its shard has stopped, that closes it
-      engine->home()->run([engine] { engine->close(); });
+    if (engine) // never within a call of it; if its shard has stopped, that closes it
+      engine->home()->post([engine] { engine->close(); });
   }
 
   result<> attach(boost::asio::any_io_executor executor) override {

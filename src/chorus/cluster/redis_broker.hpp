@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 namespace chorus::detail {
@@ -226,6 +227,7 @@ private:
   bool decided_ = false; // Redis is reached, or is not: until then calls wait
   time_point begun_{};
   redis_subscriptions subscriptions_;
+  std::unordered_set<std::string> unconfirmed_;            // channels that calls wait for
   std::deque<std::pair<time_point, std::string>> touches_; // of channels, the next one first
   std::unordered_map<std::string, redis_lane> lanes_;
   redis_leases leases_;

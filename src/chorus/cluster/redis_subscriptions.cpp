@@ -30,6 +30,7 @@ void redis_engine::subscribe(std::string room, std::weak_ptr<broker_listener> to
   }
   s.waits.push_back(
       {std::move(to), std::move(answer), home_->now() + shared_->options.answer_timeout});
+  unconfirmed_.insert(channel);
   if (!fresh)
     return; // asked for already
   s.room = std::move(room);
@@ -82,6 +83,7 @@ void redis_engine::confirmed(const std::string &channel, bool again) {
     s.last = 0;
     gap(s);
   }
+  unconfirmed_.erase(channel);
   for (auto &wait : std::exchange(s.waits, {})) {
     s.listeners.push_back(std::move(wait.to));
     (*wait.answer)({});
@@ -92,13 +94,18 @@ void redis_engine::confirmed(const std::string &channel, bool again) {
 // Those that have waited too long, or all: `why`.
 void redis_engine::fail_waits(const failure *why) {
   std::vector<redis_subscription::waiting> over;
-  for (auto &[channel, s] : subscriptions_)
-    std::erase_if(s.waits, [&](auto &wait) {
+  std::erase_if(unconfirmed_, [&](const auto &channel) {
+    const auto s = subscriptions_.find(channel);
+    if (s == subscriptions_.end())
+      return true;
+    std::erase_if(s->second.waits, [&](auto &wait) {
       if (!why && wait.until > home_->now())
         return false;
       over.push_back(std::move(wait));
       return true;
     });
+    return s->second.waits.empty();
+  });
   for (const auto &wait : over)
     if (why)
       (*wait.answer)(why_not({redis_outcome::kind::not_done, {}, *why}));
