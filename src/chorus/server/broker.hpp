@@ -107,7 +107,8 @@ public:
   virtual void on_message(const broker_message &m) noexcept = 0;
   // In the order of their offsets; of a node's own changes, too.
   virtual void on_presence(const broker_change &c) noexcept = 0;
-  // Some of either may have been lost: what has a position can be read again.
+  // Some of either may have been lost: what has a position can be read again. Told before whatever came
+  // after that; and when an engine that was away is back.
   virtual void on_gap() noexcept = 0;
 
 protected:
@@ -129,7 +130,9 @@ public:
   // has gone it works on the next one it is given. A failure is what `server::start` answers.
   virtual result<> attach(boost::asio::any_io_executor) { return {}; }
 
-  // Numbered in the order of the calls. A failure says that nobody gets the message.
+  // Numbered in the order of the calls. A failure says that nobody gets the message, but for
+  // `unconfirmed`: nobody knows. After `lost`, `timed_out` and `queue_full` it may be published again,
+  // with the same origin.
   virtual void publish(broker_message m, published answer) = 0;
   // From the answer on `to` is told of everything. One that has gone needs no more.
   virtual void subscribe(std::string room, std::weak_ptr<broker_listener> to, done answer) = 0;
