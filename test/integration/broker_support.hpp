@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace broker_test {
@@ -19,9 +20,11 @@ public:
   explicit line(std::shared_ptr<chorus::broker> engine) : inner_(std::move(engine)) {}
 
   std::atomic<bool> cut{false};  // nothing goes out, and nothing is answered
-  std::atomic<bool> deaf{false}; // what others publish does not come in
+  std::atomic<bool> away{false}; // the engine is, and that is known: see go and come_back
+  std::atomic<chorus::error> how{chorus::error::lost}; // calls fail
+  std::atomic<bool> deaf{false};                       // what others publish does not come in
   std::atomic<bool> fails_publish{false}, fails_subscribe{false}, fails_history{false},
-      fails_enter{false}, fails_members{false};
+      fails_enter{false}, fails_members{false}, fails_epoch{false};
   std::atomic<int> refused{0};
   std::atomic<bool> holds_history{false}; // the answers come with fail_held
   std::size_t held() {
@@ -37,6 +40,37 @@ public:
     for (const auto &answer : all)
       answer(chorus::failure(chorus::error::lost, chorus::stage::none, "the engine is away"));
   }
+
+  // The engine goes away, with all that others say, and comes back.
+  void go() {
+    deaf = true;
+    away = true;
+  }
+  void come_back() {
+    away = false;
+    std::lock_guard lock(telling_); // nothing comes before that is told
+    deaf = false;
+    gap();
+  }
+  chorus::broker_status status() const override {
+    return {!away, away ? "the engine is away" : std::string()};
+  }
+  // Publishes that got through, whose answers `answer_held` gives: what they were, or a failure.
+  std::atomic<bool> holds_answers{false};
+  std::size_t unanswered() {
+    std::lock_guard lock(mutex_);
+    return unanswered_.size();
+  }
+  void answer_held(std::optional<chorus::error> as = {}) {
+    std::vector<std::pair<published, chorus::result<chorus::broker_position>>> all;
+    {
+      std::lock_guard lock(mutex_);
+      all.swap(unanswered_);
+    }
+    for (const auto &[answer, r] : all)
+      answer(as ? chorus::failure(*as, chorus::stage::none, "nobody knows") : r);
+  }
+  std::atomic<int> published_to{0}, epochs_begun{0};
 
   // The engine comes back as another one, with nothing in it, and says so.
   void replace(std::shared_ptr<chorus::broker> engine) {
@@ -66,8 +100,15 @@ public:
   }
 
   void publish(chorus::broker_message m, published answer) override {
-    if (usable(fails_publish, answer))
-      engine()->publish(std::move(m), std::move(answer));
+    if (!usable(fails_publish, answer))
+      return;
+    ++published_to;
+    if (holds_answers)
+      answer = [this, to = std::move(answer)](chorus::result<chorus::broker_position> r) {
+        std::lock_guard lock(mutex_);
+        unanswered_.emplace_back(to, std::move(r));
+      };
+    engine()->publish(std::move(m), std::move(answer));
   }
   void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> to,
                  done answer) override {
@@ -95,7 +136,7 @@ public:
       engine()->history(std::move(room), std::move(since), std::move(answer));
   }
   void begin_epoch(std::string room, std::string ended, done answer) override {
-    if (usable(fails_publish, answer))
+    if (usable(fails_epoch, answer) && ++epochs_begun)
       engine()->begin_epoch(std::move(room), std::move(ended), std::move(answer));
   }
   void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
@@ -120,6 +161,7 @@ private:
     ear(line &l, std::string r, std::weak_ptr<chorus::broker_listener> t)
         : of(l), room(std::move(r)), to(std::move(t)) {}
     void on_message(const chorus::broker_message &m) noexcept override {
+      std::lock_guard lock(of.telling_);
       if (const auto held = to.lock(); held && !of.deaf)
         held->on_message(m);
     }
@@ -135,9 +177,9 @@ private:
   template <class Answer> bool usable(const std::atomic<bool> &fails, const Answer &answer) {
     if (cut)
       return false;
-    if (!fails)
+    if (!fails && !away)
       return true;
-    answer(chorus::failure(chorus::error::lost, chorus::stage::none, "the engine is away"));
+    answer(chorus::failure(how.load(), chorus::stage::none, "the engine is away"));
     ++refused;
     return false;
   }
@@ -151,10 +193,12 @@ private:
   }
 
   const std::atomic<bool> never_{false};
+  std::mutex telling_;
   std::mutex mutex_;
   std::shared_ptr<chorus::broker> inner_;
   std::vector<std::shared_ptr<ear>> ears_;
   std::vector<page_read> held_;
+  std::vector<std::pair<published, chorus::result<chorus::broker_position>>> unanswered_;
 };
 
 // What a server of `engine` is to be like.

@@ -139,7 +139,7 @@ void broker_node::tell(std::string_view node, broker_message m,
                        std::function<void(const result<> &)> answer) {
   begin();
   m.room = node_channel(node);
-  m.origin = name_ + ":" + std::to_string(++number_);
+  m.origin = name_ + ":" + std::to_string(next_number());
   engine_->publish(std::move(m), [weak = weak_from_this(),
                                   told = std::move(answer)](const result<broker_position> &r) {
     if (!told)
@@ -157,6 +157,10 @@ void broker_node::on_message(const broker_message &m) noexcept {
     if (self.on_command_)
       self.on_command_(m);
   });
+}
+
+void broker_node::on_gap() noexcept {
+  at_home([](broker_node &self) { self.renew(); });
 }
 
 void broker_node::complain(const std::string &what, const failure &why) {

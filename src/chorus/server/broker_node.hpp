@@ -46,6 +46,8 @@ public:
   void look_after(std::weak_ptr<room_link> link, bool now = false);
   // What says who is present, as long as it lives.
   void enlist(std::weak_ptr<room_link> link);
+  // For an origin that nobody has had; from any thread.
+  std::uint64_t next_number() noexcept { return ++number_; }
   // A command to one node, or (empty) to all others; from any thread. `answer`, if there is one, is
   // called on the home shard.
   void tell(std::string_view node, broker_message m, std::function<void(const result<> &)> answer);
@@ -58,7 +60,8 @@ public:
 
   void on_message(const broker_message &m) noexcept override;
   void on_presence(const broker_change &) noexcept override {}
-  void on_gap() noexcept override {}
+  // The engine has been away: all that has failed may be tried again.
+  void on_gap() noexcept override;
   void on_shard_gone() noexcept override;
 
 private:

@@ -59,6 +59,13 @@ void gather_part::note_failed(const session_core &member) {
   report_.members.push_back({member.id(), delivery::failed, std::move(why)});
 }
 
+void gather_part::note_gone(session_id member) {
+  ++report_.failed;
+  report_.members.push_back({member, delivery::failed,
+                             failure(error::not_open, stage::open,
+                                     "it had left before the broker gave the message its place")});
+}
+
 void gather_part::settle_failing(const std::shared_ptr<session_core> &member) {
   if (reported_)
     return;

@@ -24,6 +24,15 @@ public:
   void expect(session_core &member) { waiting_.emplace(member.id(), &member); }
   bool expects(session_id member) const { return waiting_.contains(member); }
   bool expects_anyone() const noexcept { return !waiting_.empty(); }
+  // The message comes only now, and who is not `here` any more won't get it.
+  template <class F> void keep_those(F here) {
+    std::erase_if(waiting_, [&](const auto &one) {
+      if (here(one.first))
+        return false;
+      note_gone(one.first);
+      return true;
+    });
+  }
   // All members are known: reports at once when there is nobody to wait for.
   void begun();
   void on_outcome(std::uint64_t member, write_outcome outcome) noexcept override {
@@ -40,6 +49,7 @@ public:
 private:
   void settle(std::uint64_t member, write_outcome outcome, bool expired) noexcept;
   void note_failed(const session_core &member);
+  void note_gone(session_id member);
   void settle_failing(const std::shared_ptr<session_core> &member);
   void report_when_settled();
   void report();

@@ -163,6 +163,19 @@ void history::place(std::string_view epoch, std::uint64_t trimmed) {
   trimmed_ = std::max(trimmed_, trimmed);
 }
 
+void history::go_on_in(std::string_view epoch, history_budget::victims &gone) {
+  epoch_ = std::make_shared<const std::string>(epoch);
+  for (auto &k : messages_) {
+    const auto before = k->cost();
+    k = keep(room_, epoch_, k->offset, k->content, k->except, k->at);
+    bytes_ += k->cost() - before;
+    if (k->cost() > before)
+      budget_->charge(account_, k->cost() - before, gone);
+    else
+      budget_->refund(account_, before - k->cost());
+  }
+}
+
 void history::begin_epoch(std::string_view epoch) {
   forget_all();
   epoch_ = std::make_shared<const std::string>(epoch);

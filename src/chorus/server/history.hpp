@@ -101,6 +101,8 @@ public:
              std::vector<std::string> except, time_point now, history_budget::victims &gone);
   // An engine's word on where the room stands: nothing up to `trimmed` is kept any more.
   void place(std::string_view epoch, std::uint64_t trimmed);
+  // The room goes on in another epoch, with the offsets that it has.
+  void go_on_in(std::string_view epoch, history_budget::victims &gone);
   void forget_old(time_point now);
   void forget_all();
 

@@ -2,6 +2,7 @@
 
 #include <chorus/server/broker_node.hpp>
 #include <chorus/server/room_core.hpp>
+#include <chorus/server/room_link.hpp>
 
 namespace chorus::detail {
 
@@ -14,6 +15,7 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
   around_.resume = std::make_shared<resume_setup>();
   around_.resume->hello_wait = limits.hello_wait;
   around_.measures = std::make_shared<room_measures>(runtime_->shards.size());
+  around_.measures->engine.most_bytes = limits.history_bytes;
   if (!limits.engine)
     return;
   attached_ = limits.engine->attach(runtime_->shards.front()->executor());
@@ -151,7 +153,10 @@ void hub::close() noexcept {
   for (const auto &one : list())
     if (one.core()->log())
       one.core()->home()->post([weak = std::weak_ptr(one.core())] {
-        if (const auto core = weak.lock())
+        const auto core = weak.lock();
+        if (core && core->link())
+          core->link()->end();
+        if (core)
           core->log()->let_go();
       });
 }

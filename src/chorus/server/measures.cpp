@@ -84,6 +84,31 @@ void session_sums::operator+=(const session_sums &other) noexcept {
   dropped_newest += other.dropped_newest;
 }
 
+void engine_counts::begin_degraded(std::chrono::steady_clock::time_point now) noexcept {
+  std::lock_guard lock(mutex_);
+  ++rooms_;
+  begun_ += now.time_since_epoch();
+}
+
+void engine_counts::end_degraded(std::chrono::steady_clock::time_point since,
+                                 std::chrono::steady_clock::time_point now) noexcept {
+  std::lock_guard lock(mutex_);
+  --rooms_;
+  begun_ -= since.time_since_epoch();
+  over_ += now - since;
+}
+
+std::chrono::nanoseconds
+engine_counts::degraded(std::chrono::steady_clock::time_point now) const noexcept {
+  std::lock_guard lock(mutex_);
+  return over_ + static_cast<std::int64_t>(rooms_) * now.time_since_epoch() - begun_;
+}
+
+std::size_t engine_counts::degraded_rooms() const noexcept {
+  std::lock_guard lock(mutex_);
+  return rooms_;
+}
+
 void shard_measures::note_end(const session &s) noexcept {
   const auto why = s.end();
   closed[close_code_index(why.detail().close_code)][why.detail().by_peer ? 1 : 0] += 1;

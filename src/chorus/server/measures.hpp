@@ -9,8 +9,10 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
@@ -72,13 +74,44 @@ struct shard_measures {
   void note_end(const session &s) noexcept;
 };
 
+// Of all rooms of a server, about the engine that they share. From any thread.
+class engine_counts {
+public:
+  std::atomic<std::uint64_t> refused{0};     // messages
+  std::atomic<std::uint64_t> waited{0};      // that were put off until the engine is back
+  std::atomic<std::uint64_t> unnumbered{0};  // that members here got without a place
+  std::atomic<std::uint64_t> unconfirmed{0}; // of which nobody knows
+  std::atomic<std::uint64_t> replayed{0};    // that members who were there got from the history
+  std::atomic<std::size_t> waiting{0};       // now
+  std::atomic<std::size_t> waiting_bytes{0};
+  std::size_t most_bytes = 0; // that may wait; 0: no bound. Before there are rooms
+
+  // One more room gives its members messages without a place, and one less, that began then.
+  void begin_degraded(std::chrono::steady_clock::time_point now) noexcept;
+  void end_degraded(std::chrono::steady_clock::time_point since,
+                    std::chrono::steady_clock::time_point now) noexcept;
+  // Of all rooms, those too that still are.
+  std::chrono::nanoseconds degraded(std::chrono::steady_clock::time_point now) const noexcept;
+  std::size_t degraded_rooms() const noexcept;
+
+private:
+  mutable std::mutex mutex_;
+  std::size_t rooms_ = 0;
+  std::chrono::nanoseconds over_{0};  // of those that are back
+  std::chrono::nanoseconds begun_{0}; // sum of when the others began
+};
+
 // What rooms count, when somebody wants to know.
 class room_measures {
 public:
+  engine_counts engine; // always
+
   struct of_shard {
     histogram members{member_bounds};         // of the room, of each message
     histogram fan_out_seconds{time_bounds};   // of each message here, if the room has members here
     histogram broadcast_seconds{time_bounds}; // of each awaited broadcast that began here
+    // Of each message that came back from the engine: from its publish here to its delivery here.
+    histogram engine_seconds{time_bounds};
   };
 
   explicit room_measures(std::size_t shards) : shards_(shards) {}

@@ -347,6 +347,11 @@ room_stats room::stats() const noexcept {
   s.refused = c.refused.load(std::memory_order_relaxed);
   s.resume = c.resume.values();
   s.broker_failures = c.broker_failures.load(std::memory_order_relaxed);
+  s.waiting = c.waiting.load(std::memory_order_relaxed);
+  s.unconfirmed = c.unconfirmed.load(std::memory_order_relaxed);
+  s.unnumbered = c.unnumbered.load(std::memory_order_relaxed);
+  s.replayed = c.replayed.load(std::memory_order_relaxed);
+  s.degraded = std::chrono::duration_cast<std::chrono::milliseconds>(c.degraded());
   return s;
 }
 

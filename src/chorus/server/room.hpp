@@ -123,6 +123,12 @@ struct room_stats {
   // Messages that the server's broker did not take: nobody got them where the room keeps history, else
   // only its members on this server.
   std::uint64_t broker_failures = 0;
+  // Of rooms that keep history, with a broker; see away_policy.
+  std::size_t waiting = 0;       // messages, now, for the broker's engine to come back
+  std::uint64_t unconfirmed = 0; // of which the broker does not know whether anybody gets them
+  std::uint64_t unnumbered = 0;  // that members here got without a place, and nobody else
+  std::uint64_t replayed = 0;    // read from the history, since members who were there missed them
+  std::chrono::milliseconds degraded{0}; // how long members got messages without a place
 };
 
 class seat;

@@ -239,6 +239,12 @@ kept room_core::adopt(const broker_message &m) {
   return k;
 }
 
+void room_core::go_on_in(const std::string &epoch) {
+  history_budget::victims gone;
+  log_->messages().go_on_in(epoch, gone);
+  log_->published(std::move(gone));
+}
+
 // Null for what has no place in a history.
 kept room_core::keep(const message &m, const publish_terms *terms) {
   if (link_ || (terms && !terms->keepable()))
@@ -268,8 +274,14 @@ void room_core::answer(const std::shared_ptr<arrival> &a) {
     return;
   }
   log_->arriving();
-  auto past = log_->messages().for_client(a->position ? &*a->position : nullptr, a->client,
-                                          a->newcomer, home_->now());
+  // Of what was published meanwhile some has no place.
+  const bool alone = link_ && link_->alone();
+  auto past = log_->messages().for_client(a->position && !alone ? &*a->position : nullptr,
+                                          a->client, a->newcomer, home_->now());
+  if (a->position && alone) {
+    past.recovered = false;
+    past.why = protocol::resume_gap::epoch;
+  }
   a->part->home()->run([self = shared_from_this(), a, past = std::move(past)] {
     if (a->part->outdated(*a, self->name_)) {
       a->position.reset();

@@ -60,7 +60,6 @@ struct sent_out {
   std::shared_ptr<const publish_terms> terms{};
   std::shared_ptr<const departure::load> weight{};
   std::vector<std::pair<std::shared_ptr<room_part>, std::shared_ptr<gather_part>>> outcomes{};
-  std::uint64_t at = 0; // offset, once the engine has told
 };
 
 class room_core : public std::enable_shared_from_this<room_core> {
@@ -118,6 +117,7 @@ public:
   // On the home shard, for the link.
   void answer(const std::shared_ptr<arrival> &a);
   kept adopt(const broker_message &m);
+  void go_on_in(const std::string &epoch);
   // Members under the resume protocol are told that they have missed something, and where it goes on.
   void tell_gap(const std::string &epoch, std::uint64_t offset, protocol::resume_gap why);
   // To all members, on all shards.

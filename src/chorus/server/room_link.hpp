@@ -8,13 +8,14 @@
 #include <chorus/server/broker.hpp>
 #include <chorus/server/broker_node.hpp>
 #include <chorus/server/presence_link.hpp>
+#include <chorus/server/room_away.hpp>
 #include <chorus/server/room_core.hpp>
 
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 namespace chorus::detail {
@@ -31,6 +32,10 @@ public:
   void pass_on(const message &m, const publish_terms *terms);
   // True when `a` may enter now; else it is taken, and comes back to the room when all is there.
   bool ready_for(const std::shared_ptr<arrival> &a);
+  // Members are let in, and get messages, without the engine.
+  bool alone() const noexcept { return away_.alone(); }
+  // On the home shard: the server stops.
+  void end();
   // Listens from here on, if the engine lets it, now or later.
   void begin();
   // The room is going, from any thread.
@@ -51,6 +56,16 @@ public:
   void mend();
   void trouble(std::string_view what, const failure &why);
   void complain(std::string_view what, const failure &why);
+
+  // For what becomes of messages while the engine is away.
+  void send(room_core &room, std::uint64_t number, in_flight one);
+  // Nobody gets it; `quietly`: which is told elsewhere.
+  void refuse(room_core &room, const in_flight &one, const failure &why, bool quietly = false);
+  flights &unanswered() noexcept { return sent_; }
+  // All that the engine has is here.
+  bool up_to_date() const noexcept { return state_ == state::ready; }
+  void look_again();
+
   // Runs `f` with the room on its home shard, as long as there is one.
   template <class F> void at_home(F f) {
     home_->post([self = shared_from_this(), f = std::move(f)]() mutable {
@@ -62,11 +77,15 @@ public:
 private:
   enum class state : unsigned char { idle, subscribing, listing, filling, ready };
 
-  broker_message outgoing(const room_core &room, const message &m, const publish_terms *terms);
-  void answered(const std::string &origin, const result<broker_position> &r);
+  broker_message outgoing(const room_core &room, std::uint64_t number, const message &m,
+                          const publish_terms *terms);
+  void answered(room_core &room, std::uint64_t number, const result<broker_position> &r);
   void arrived(const broker_message &m);
-  void deliver(room_core &room, const broker_message &m);
+  // Whether it is kept here only now.
+  bool deliver(room_core &room, const broker_message &m);
+  std::optional<std::uint64_t> number_of(const broker_message &m) const noexcept; // none: not ours
   void subscribed(const result<> &r);
+  bool comes_in_alone();
   void fill();
   void filled(const result<broker_page> &page);
   void become_ready(room_core &room);
@@ -74,7 +93,7 @@ private:
   void give_up(const failure &why);
   void go_on(room_core &room);
   void take(std::function<void(room_link &)> one);
-  void note_loss(room_core &room, const broker_page &page);
+  void note_epoch(room_core &room, const broker_page &page);
 
   const std::weak_ptr<room_core> room_;
   const std::shared_ptr<shard> home_;
@@ -89,12 +108,13 @@ private:
   bool wanted_ = false;   // by itself, not only by who arrives
   bool troubled_ = false; // and that has been told
   bool again_ = false;    // while filling: more has come than was kept here
+  bool let_in_ = false;   // members, before the history was read
   bool stuck_ =
       false; // while listing or filling: the engine did not answer; the next event asks again
   std::size_t early_bytes_ = 0;
-  std::uint64_t number_ = 0;
-  std::unordered_map<std::string, sent_out> sent_; // by origin
-  std::vector<broker_message> early_;              // while filling
+  room_away away_;
+  flights sent_;                      // what the engine was asked to number, until it comes
+  std::vector<broker_message> early_; // while filling
   std::vector<std::shared_ptr<arrival>> arrivals_;
   std::mutex incoming_mutex_;
   std::vector<std::function<void(room_link &)>> incoming_; // from the engine

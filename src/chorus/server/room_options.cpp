@@ -15,6 +15,10 @@ std::string_view complaint_about(const room_options &given) noexcept {
     return "time_to_live must not be negative; zero sets no such bound";
   if (given.presence_grace < milliseconds::zero() || given.presence_grace > std::chrono::hours(24))
     return "presence_grace must be between zero, for none, and a day";
+  if (given.when_away > away_policy::degrade)
+    return "when_away must be one of refuse, buffer and degrade";
+  if (given.when_away != away_policy::refuse && (given.away_messages == 0 || given.away_bytes == 0))
+    return "away_messages and away_bytes must be more than zero unless when_away is refuse";
   return {};
 }
 

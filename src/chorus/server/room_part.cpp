@@ -233,6 +233,7 @@ void room_part::publish(const message &m, std::shared_ptr<const publish_terms> t
                         std::shared_ptr<gather_part> outcomes, kept k) {
   const bool special = terms || outcomes;
   if (outcomes) {
+    outcomes->keep_those([this](session_id id) { return index_.contains(id); });
     expect_members(terms.get(), *outcomes);
     if (!outcomes->expects_anyone()) {
       outcomes->begun();

@@ -37,6 +37,12 @@ struct room_counters {
   std::atomic<std::size_t> members{0};
   std::atomic<std::size_t> in_transit{0}; // bytes, against room_transit_bytes
   std::atomic<std::uint64_t> broker_failures{0};
+  std::atomic<std::uint64_t> unconfirmed{0};
+  std::atomic<std::uint64_t> unnumbered{0};
+  std::atomic<std::uint64_t> replayed{0};
+  std::atomic<std::size_t> waiting{0};
+  std::atomic<std::int64_t> degraded_since{0}; // steady clock, ns; 0: it is not
+  std::atomic<std::int64_t> degraded_for{0};   // ns, before that
   resume_counters resume;
   // These don't change once the room is made.
   std::shared_ptr<resume_setup> all_rooms; // null: nobody here is under the resume protocol
@@ -44,6 +50,12 @@ struct room_counters {
   std::function<void()> emptied;           // told when the last member has left; on its shard
   std::shared_ptr<room_measures> measures; // of the server; null: nobody measures
 
+  std::chrono::nanoseconds degraded() const noexcept {
+    const auto since = degraded_since.load(std::memory_order_relaxed);
+    const std::chrono::nanoseconds now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::nanoseconds(degraded_for.load(std::memory_order_relaxed)) +
+           (since == 0 ? now - now : now - std::chrono::nanoseconds(since));
+  }
   bool measured() const noexcept { return measures && measures->on(); }
   // One more message; on `home`, the room's.
   void note_members(const shard &home) noexcept {

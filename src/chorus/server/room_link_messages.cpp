@@ -1,0 +1,189 @@
+// What goes out through a room's link, and what comes in.
+
+#include <chorus/server/room_link.hpp>
+
+#include <charconv>
+#include <utility>
+
+namespace chorus::detail {
+
+namespace {
+
+// What comes from the engine while the history is read waits here; beyond it is read again.
+constexpr std::size_t most_early = 1024;
+constexpr std::size_t most_early_bytes = std::size_t{4} << 20;
+
+} // namespace
+
+broker_message room_link::outgoing(const room_core &room, std::uint64_t number, const message &m,
+                                   const publish_terms *terms) {
+  broker_message out;
+  out.room = channel_;
+  out.content = m;
+  out.origin = ours_ + std::to_string(number);
+  if (terms) {
+    out.except_clients = terms->except_clients;
+    out.key = terms->key;
+    out.time_to_live = terms->time_to_live;
+  }
+  if (room.log() && (!terms || terms->keepable()))
+    out.keep = room.options();
+  return out;
+}
+
+std::optional<std::uint64_t> room_link::number_of(const broker_message &m) const noexcept {
+  if (!m.origin.starts_with(ours_))
+    return std::nullopt;
+  std::uint64_t number = 0;
+  std::from_chars(m.origin.data() + ours_.size(), m.origin.data() + m.origin.size(), number);
+  return number;
+}
+
+void room_link::publish(const message &m, sent_out with) {
+  const auto room = room_.lock();
+  if (!room)
+    return;
+  const auto number = node_->next_number();
+  in_flight one{m, std::move(with), 0, home_->now()};
+  if (!away_.takes(*room, number, one))
+    send(*room, number, std::move(one));
+}
+
+void room_link::send(room_core &room, std::uint64_t number, in_flight one) {
+  auto out = outgoing(room, number, one.content, one.with.terms.get());
+  sent_.emplace(number, std::move(one));
+  away_.asked(room);
+  engine_->publish(std::move(out), [weak = weak_from_this(), number](result<broker_position> r) {
+    if (const auto self = weak.lock())
+      self->at_home([number, r = std::move(r)](room_link &link, room_core &core) {
+        link.answered(core, number, r);
+      });
+  });
+}
+
+void room_link::pass_on(const message &m, const publish_terms *terms) {
+  const auto room = room_.lock();
+  if (!room)
+    return;
+  auto out = outgoing(*room, node_->next_number(), m, terms);
+  engine_->publish(std::move(out), [weak = weak_from_this()](const result<broker_position> &r) {
+    if (r.has_value())
+      return;
+    if (const auto self = weak.lock())
+      self->at_home([why = r.error()](room_link &link, room_core &core) {
+        core.counters().broker_failures.fetch_add(1, std::memory_order_relaxed);
+        link.complain("did not take a message, which members elsewhere do not get", why);
+      });
+  });
+}
+
+void room_link::answered(room_core &room, std::uint64_t number, const result<broker_position> &r) {
+  const auto found = sent_.find(number);
+  if (r.has_value()) {
+    if (found != sent_.end()) {
+      found->second.at = r->offset;
+      forget_passed(room);
+    }
+    away_.succeeded(room, number);
+    return;
+  }
+  std::optional<in_flight> one; // none: it was quicker
+  if (found != sent_.end()) {
+    one = std::move(found->second);
+    sent_.erase(found);
+  }
+  away_.failed(room, number, r.error(), std::move(one));
+}
+
+void room_link::refuse(room_core &room, const in_flight &one, const failure &why, bool quietly) {
+  const bool known = !(why == error::unconfirmed);
+  auto &own = room.counters();
+  auto &all = own.measures->engine;
+  (known ? own.broker_failures : own.unconfirmed).fetch_add(1, std::memory_order_relaxed);
+  (known ? all.refused : all.unconfirmed).fetch_add(1, std::memory_order_relaxed);
+  if (!quietly)
+    complain(known ? "refused a message, which nobody gets"
+                   : "does not know whether anybody gets a message",
+             why);
+  for (const auto &[part, outcomes] : one.with.outcomes)
+    part->home()->run(
+        [p = part, o = outcomes, terms = one.with.terms, why] { p->refuse(terms.get(), *o, why); });
+}
+
+// What was numbered and will not come, since nobody here listens or it is older than what was read.
+void room_link::forget_passed(room_core &room) {
+  if (state_ != state::idle && state_ != state::ready)
+    return;
+  const auto last = room.log() ? room.log()->messages().last() : UINT64_MAX;
+  std::erase_if(sent_, [&](auto &entry) {
+    auto &one = entry.second;
+    if (one.at == 0 || (state_ == state::ready && one.at > last))
+      return false;
+    for (const auto &[part, outcomes] : one.with.outcomes)
+      part->home()->run([o = outcomes] { o->begun(); });
+    return true;
+  });
+}
+
+void room_link::arrived(const broker_message &m) {
+  const auto room = room_.lock();
+  if (state_ == state::ready) {
+    deliver(*room, m);
+    return;
+  }
+  if (state_ == state::idle)
+    return;
+  if (m.at.offset == 0 && m.origin.starts_with(ours_))
+    return;
+  early_bytes_ += m.content.size();
+  if (early_.size() == most_early || early_bytes_ > most_early_bytes) {
+    early_.clear();
+    early_bytes_ = 0;
+    again_ = true;
+  } else {
+    early_.push_back(m);
+  }
+  if (state_ == state::filling && std::exchange(stuck_, false))
+    fill();
+}
+
+bool room_link::deliver(room_core &room, const broker_message &m) {
+  const auto ours = number_of(m);
+  const bool is_kept = m.at.offset != 0 && room.log();
+  if (ours && !is_kept)
+    return false; // its members have it
+  sent_out with;
+  bool had = false;
+  if (ours) {
+    std::optional<in_flight> one;
+    if (auto found = sent_.extract(*ours)) {
+      one = std::move(found.mapped());
+      if (room.counters().measured())
+        room.counters()
+            .measures->at(home_->index())
+            .engine_seconds.observe(in_seconds(home_->now() - one->since));
+    } else {
+      had = away_.had(*ours, one);
+    }
+    if (one)
+      with = std::move(one->with);
+  }
+  if (!with.terms && (!m.except_clients.empty() || !m.key.empty() || m.time_to_live.count() != 0)) {
+    auto terms = std::make_shared<publish_terms>();
+    terms->except_clients = m.except_clients;
+    terms->key = m.key;
+    terms->time_to_live = m.time_to_live;
+    with.terms = std::move(terms);
+  }
+  kept k;
+  if (is_kept) {
+    k = room.adopt(m);
+    if (!k)
+      return false;
+  }
+  if (!had)
+    room.deliver(k ? k->content : m.content, with, k);
+  return true;
+}
+
+} // namespace chorus::detail
