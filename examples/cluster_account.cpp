@@ -48,11 +48,11 @@ void account::settle(message_id id, outcome o) {
 void account::receive(std::size_t client, std::string_view epoch, std::uint64_t offset,
                       message_id id) {
   auto &mine = books_[client];
-  if (mine.epoch.empty())
-    mine.epoch = epoch;
-  else if (mine.epoch != epoch)
+  if (!mine.epoch.empty() && mine.epoch != epoch)
     complain(client, "the room's epoch changed from " + mine.epoch + " to " + std::string(epoch) +
                          " at " + to_string(id));
+  if (mine.epoch != epoch)
+    mine.epoch = epoch;
   mine.receipts.push_back({offset, id});
   mine.last = offset;
   auto &top = rooms_[room_of(client)].top;

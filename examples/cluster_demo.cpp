@@ -33,6 +33,7 @@ struct settings {
   std::uint64_t rate = 150; // messages per second
   std::uint64_t seed = 1;
   bool calm = false;
+  bool forget = false;
   fault wrong = fault::none;
   node_settings nodes{};
 };
@@ -196,8 +197,11 @@ task<> show::play() {
     nodes_.kill_engine();
     out_.event("%s is killed (SIGKILL)", nodes_.engine_name());
     co_await quiet(0.05);
+    if (settings_.forget)
+      nodes_.forget();
     co_await nodes_.start_engine();
-    out_.event("%s is back, with its data", nodes_.engine_name());
+    out_.event("%s is back, %s its data", nodes_.engine_name(),
+               settings_.forget ? "without" : "with");
     co_await quiet(0.2);
     co_await nodes_.start(3);
     out_.event("node 4 is added");
@@ -284,17 +288,16 @@ void show::summary() {
 }
 
 void usage() {
-  std::fprintf(
-      stderr,
-      "usage: chorus_cluster_demo [--clients 1500] [--rooms 30] [--seconds 30] [--rate "
-      "MESSAGES/S]\n"
-      "         [--seed N] [--redis-server PATH] [--chorus PATH] [--when-away refuse|buffer]\n"
-      "         [--calm] [--alone] [--fault drop|twice|swap] [--self-check]\n"
-      "  --calm        nothing is killed\n"
-      "  --alone       one node without Redis, and nothing is killed\n"
-      "  --fault       the first client loses, doubles or swaps a message: the account must say "
-      "so\n"
-      "  --self-check  whether the account finds what it is there for\n");
+  std::fprintf(stderr, "%s", R"(usage: chorus_cluster_demo [OPTION VALUE]...
+  --clients 1500  --rooms 30  --seconds 30  --rate 150 (messages per second)  --seed 1
+  --redis-server PATH, --chorus PATH    the programs
+  --when-away refuse|buffer             what the nodes do with messages while Redis is away
+  --calm         nothing is killed
+  --alone        one node without Redis, and nothing is killed
+  --forget       Redis comes back without its data: the account must say that clients were told so
+  --fault drop|twice|swap               of what the first client gets: the account must say so
+  --self-check   whether the account finds what it is there for
+)");
 }
 
 bool parse_words(int argc, char **argv, settings &s, bool &self_check) {
@@ -310,8 +313,9 @@ bool parse_words(int argc, char **argv, settings &s, bool &self_check) {
   const std::string_view faults[] = {"", "drop", "twice", "swap"};
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
-    if (word == "--calm" || word == "--alone" || word == "--self-check") {
-      s.calm = s.calm || word != "--self-check";
+    if (word == "--calm" || word == "--alone" || word == "--self-check" || word == "--forget") {
+      s.calm = s.calm || word == "--calm" || word == "--alone";
+      s.forget = s.forget || word == "--forget";
       s.nodes.alone = s.nodes.alone || word == "--alone";
       self_check = self_check || word == "--self-check";
       continue;

@@ -120,6 +120,11 @@ void cluster::kill_engine() noexcept {
     engine_->kill();
 }
 
+void cluster::forget() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_.path() + "/appendonlydir", ignored);
+}
+
 void cluster::kill(std::size_t n) noexcept {
   if (nodes_[n])
     nodes_[n]->kill();

@@ -40,6 +40,7 @@ public:
   chorus::task<> start_engine();
   chorus::task<> start(std::size_t node);
   void kill_engine() noexcept;
+  void forget(); // what it has written, while it is down
   void kill(std::size_t node) noexcept;
   void stop(std::size_t node) noexcept; // in order, by SIGTERM
   // All nodes in order, and then Redis.
