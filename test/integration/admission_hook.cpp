@@ -75,7 +75,7 @@ struct fixture {
   }
 };
 
-std::string said_by(wire &w) {
+std::string answer_on(wire &w) {
   w.send(text_frame("?"));
   return w.read_frame().payload;
 }
@@ -121,11 +121,11 @@ BOOST_AUTO_TEST_CASE(accepts_with_user_data_and_subprotocol) {
   const auto port = f.server->port();
   auto full = open_session(port, "/who?name=ann%20b&speak=1",
                            "X-Level: 7\r\nSec-WebSocket-Protocol: v1, v2\r\n");
-  BOOST_TEST(said_by(full) == "ann b/ann b/7/v2");
+  BOOST_TEST(answer_on(full) == "ann b/ann b/7/v2");
   auto usual = open_session(port, "/who?name=cy", "Sec-WebSocket-Protocol: v2, v1\r\n");
-  BOOST_TEST(said_by(usual) == "cy/cy/none/v1");
+  BOOST_TEST(answer_on(usual) == "cy/cy/none/v1");
   auto nobody = open_session(port, "/who");
-  BOOST_TEST(said_by(nobody) == "//none/");
+  BOOST_TEST(answer_on(nobody) == "//none/");
   BOOST_TEST(f.calls == 3);
   // A subprotocol that was not offered is the hook's mistake.
   BOOST_TEST(f.ask("/who?name=d&speak=1").starts_with("HTTP/1.1 500 "));
@@ -329,7 +329,7 @@ BOOST_AUTO_TEST_CASE(it_holds_a_place_among_the_handshakes) {
   BOOST_TEST(f.calls == 1);
   g.way.open();
   BOOST_TEST(w.read_response().starts_with("HTTP/1.1 101 "));
-  BOOST_TEST(said_by(w) == "late/late/none/");
+  BOOST_TEST(answer_on(w) == "late/late/none/");
   BOOST_TEST(f.ask("/who").starts_with("HTTP/1.1 101 "));
 }
 
@@ -381,7 +381,7 @@ BOOST_AUTO_TEST_CASE(a_route_may_have_its_own) {
     BOOST_TEST(f.ask("/who").starts_with("HTTP/1.1 403 "));
   BOOST_TEST(f.calls == 3);
   auto w = open_session(f.server->port(), "/open");
-  BOOST_TEST(said_by(w) == "guest/guest/none/");
+  BOOST_TEST(answer_on(w) == "guest/guest/none/");
   BOOST_TEST(f.calls == 3);
 }
 
@@ -403,7 +403,7 @@ BOOST_AUTO_TEST_CASE(many_at_a_time) {
     auto &w = all[static_cast<std::size_t>(i)];
     BOOST_TEST(w.read_response().starts_with("HTTP/1.1 101 "));
     const auto n = std::to_string(i);
-    BOOST_TEST(said_by(w) == n + "/" + n + "/none/");
+    BOOST_TEST(answer_on(w) == n + "/" + n + "/none/");
   }
 }
 

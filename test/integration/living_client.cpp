@@ -15,7 +15,7 @@ namespace {
 
 namespace json = boost::json;
 
-task<result<>> log_in(chorus::session s) {
+task<result<>> say_the_token(chorus::session s) {
   const auto sent = co_await s.send("token");
   if (!sent)
     co_return sent.error();
@@ -71,7 +71,7 @@ task<> everything_at_once(world &w) {
   BOOST_REQUIRE((co_await server.start()).has_value());
   auto options = eager({server.url() + "/r/lobby"});
   options.resume = chorus::resume_mode::require;
-  options.authenticate = log_in;
+  options.authenticate = say_the_token;
   int lost = 0;
   std::vector<std::string> unsent;
   options.on_recovery = [&lost](const chorus::recovery &r) -> task<> {
@@ -163,7 +163,7 @@ task<> rpc_across_logins(world &w) {
   using answer = result<json::value>;
   listener l(w);
   auto options = eager({l.url()});
-  options.authenticate = log_in;
+  options.authenticate = say_the_token;
   client c(w.rt, options);
   auto rpc = chorus::rpc_over(c);
   const auto ex = w.rt.executor();

@@ -19,7 +19,7 @@ using chorus::detail::ready_write;
 
 namespace {
 
-struct probe : chorus::detail::ready_listener {
+struct ready_probe : chorus::detail::ready_listener {
   void on_ready(unsigned what) noexcept override {
     told.push_back(what);
     if (then)
@@ -48,7 +48,7 @@ BOOST_AUTO_TEST_SUITE(pollers)
 BOOST_AUTO_TEST_CASE(is_level_triggered_and_follows_the_interest) {
   poller p;
   const pair s;
-  probe r;
+  ready_probe r;
   auto *entry = p.add(s.fd[0], r, ready_read);
   BOOST_REQUIRE(entry);
   BOOST_TEST(p.size() == 1U);
@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(is_level_triggered_and_follows_the_interest) {
 
 BOOST_AUTO_TEST_CASE(what_the_kernel_refuses_gives_null) {
   poller p;
-  probe r;
+  ready_probe r;
   BOOST_TEST(p.add(-1, r, ready_read) == nullptr);
   BOOST_TEST(errno == EBADF);
   BOOST_TEST(p.size() == 0U);
@@ -81,7 +81,7 @@ BOOST_AUTO_TEST_CASE(what_the_kernel_refuses_gives_null) {
 
 BOOST_AUTO_TEST_CASE(a_hangup_without_interest_is_told_once) {
   poller p;
-  probe r;
+  ready_probe r;
   pair s;
   auto *entry = p.add(s.fd[0], r, 0);
   ::shutdown(s.fd[1], SHUT_RDWR);
@@ -102,14 +102,14 @@ BOOST_AUTO_TEST_CASE(a_hangup_without_interest_is_told_once) {
 BOOST_AUTO_TEST_CASE(entries_may_be_removed_while_told) {
   poller p;
   std::array<pair, 3> s;
-  std::array<probe, 3> r;
+  std::array<ready_probe, 3> r;
   std::array<poll_entry *, 3> entries{};
   for (std::size_t i = 0; i < 3; ++i) {
     entries[i] = p.add(s[i].fd[0], r[i], ready_read);
     s[i].send();
   }
   // The first to be told removes them all, itself included, and adds one again.
-  probe fresh;
+  ready_probe fresh;
   poll_entry *added = nullptr;
   for (auto &one : r)
     one.then = [&] {
@@ -130,7 +130,7 @@ BOOST_AUTO_TEST_CASE(a_full_batch_says_that_there_may_be_more) {
   poller p;
   std::vector<std::unique_ptr<pair>> s;
   std::vector<poll_entry *> entries;
-  probe r;
+  ready_probe r;
   for (int i = 0; i < 400; ++i) {
     s.push_back(std::make_unique<pair>());
     for (const int fd : s.back()->fd)

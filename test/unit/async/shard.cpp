@@ -13,10 +13,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct probe : detail::timer {
-  probe()
+struct timer_probe : detail::timer {
+  timer_probe()
       : timer([](detail::timer &t) noexcept {
-          auto &self = static_cast<probe &>(t);
+          auto &self = static_cast<timer_probe &>(t);
           ++self.fired;
           if (self.then)
             self.then();
@@ -121,7 +121,7 @@ BOOST_AUTO_TEST_CASE(wheel_timers_fire_by_the_real_and_by_a_manual_clock) {
   runtime rt{runtime_options{.tick = 1ms}};
   auto &home = *rt.core()->shards.front();
   auto body = [](detail::shard &at) -> task<> {
-    probe p;
+    timer_probe p;
     const auto when = detail::clock::now() + 3ms;
     at.start(p, when);
     while (p.fired == 0)

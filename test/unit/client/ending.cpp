@@ -14,7 +14,7 @@ std::unique_ptr<client> make(world &w, chorus::client_options o) {
 
 } // namespace
 
-BOOST_AUTO_TEST_SUITE(ending)
+BOOST_AUTO_TEST_SUITE(endings)
 
 BOOST_AUTO_TEST_CASE(destroyed_in_every_state) {
   world w;

@@ -35,7 +35,7 @@ client_send_options mortal(std::chrono::milliseconds life, std::string_view key 
 }
 
 // Texts with a space after each but the last.
-task<> expect(peer &p, std::string texts) {
+task<> expect_texts(peer &p, std::string texts) {
   std::string seen;
   while (seen.size() < texts.size()) {
     const auto got = co_await p.read_text();
@@ -103,7 +103,7 @@ BOOST_AUTO_TEST_CASE(what_is_too_old_makes_room_and_is_not_sent) {
     home.advance(2s);
     BOOST_TEST((co_await waiting.get()).has_value()); // without a connection
     auto p = co_await l.accept_open();
-    co_await expect(p, "kept waits");
+    co_await expect_texts(p, "kept waits");
     co_await log.wait("expired:old");
     BOOST_TEST(c.stats().messages_sent == 2U);
   }(w));
@@ -124,7 +124,7 @@ BOOST_AUTO_TEST_CASE(a_newer_message_takes_the_place_of_its_key) {
       BOOST_TEST(c.try_send(text, keyed("x")).has_value());
     BOOST_CHECK(c.try_send("z", keyed("z")).error() == error::queue_full);
     auto p = co_await l.accept_open();
-    co_await expect(p, "x3 plain y1");
+    co_await expect_texts(p, "x3 plain y1");
     co_await log.wait("replaced:x2@x");
     BOOST_TEST(log.joined() == "replaced:x1@x replaced:x2@x");
     BOOST_TEST(c.stats().messages_replaced == 2U);
@@ -144,7 +144,7 @@ BOOST_AUTO_TEST_CASE(one_that_does_not_fit_in_the_place_of_its_key_waits) {
     BOOST_CHECK(c.try_send("x-too-long", keyed("x")).error() == error::queue_full);
     BOOST_TEST(c.stats().queued_messages == 2U);
     auto p = co_await l.accept_open();
-    co_await expect(p, "x1 12345678");
+    co_await expect_texts(p, "x1 12345678");
   }(w));
 }
 
@@ -265,7 +265,7 @@ BOOST_AUTO_TEST_CASE(what_comes_back_keeps_its_terms) {
     home.advance(20s);
     co_await turns(10);
     auto q = co_await l.accept_open();
-    co_await expect(q, "x1 same same");
+    co_await expect_texts(q, "x1 same same");
     co_await log.wait("expired:old");
     BOOST_TEST(c.stats().messages_sent == 4U);
     BOOST_TEST(c.stats().messages_unconfirmed == 1U);
@@ -304,7 +304,7 @@ BOOST_AUTO_TEST_CASE(what_the_session_gives_back_keeps_its_terms) {
     BOOST_TEST(c->try_send("x2", keyed("x")).has_value());
     home.advance(20s);
     auto q = co_await l.accept_open();
-    co_await expect(q, "x2 plain y1");
+    co_await expect_texts(q, "x2 plain y1");
     BOOST_TEST(c->stats().messages_replaced == 1U);
     BOOST_TEST(c->stats().messages_expired == 1U);
   }(w));

@@ -14,9 +14,6 @@ using protocol::inflater;
 
 namespace {
 
-const deflate_params stateless{true, true, 15, 15};
-const deflate_params stateful{false, false, 15, 15};
-
 std::string packed(deflater &d, std::string_view text) {
   chorus::byte_buffer out;
   d.compress(bytes_of(text), out);

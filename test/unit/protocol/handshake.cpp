@@ -55,7 +55,7 @@ void refused(const protocol::upgrade_check &c, handshake_error why, unsigned sta
                              [&](const header_field &h) { return h.name == header; }) == 1);
 }
 
-chorus::deflate_options compression() {
+chorus::deflate_options compressing() {
   chorus::deflate_options o;
   o.enabled = true;
   return o;
@@ -214,16 +214,16 @@ BOOST_AUTO_TEST_CASE(every_refused_response) {
   BOOST_TEST(why(respond(with(good, "Sec-WebSocket-Extensions", "permessage-deflate"))) ==
              why(extension_not_offered));
   BOOST_TEST(why(respond(with(good, "Sec-WebSocket-Extensions", "x-other"), 101, {},
-                         compression())) == why(extension_not_offered));
+                         compressing())) == why(extension_not_offered));
   BOOST_TEST(why(respond(with(good, "Sec-WebSocket-Extensions", "permessage-deflate; what"), 101,
-                         {}, compression())) == why(bad_extension_parameters));
+                         {}, compressing())) == why(bad_extension_parameters));
 }
 
 BOOST_AUTO_TEST_CASE(a_response_with_compression) {
   const auto c =
       respond(with(good_response(), "Sec-WebSocket-Extensions",
                    "permessage-deflate; server_no_context_takeover; client_max_window_bits=9"),
-              101, {}, compression());
+              101, {}, compressing());
   BOOST_REQUIRE(c.deflate.has_value());
   BOOST_TEST((*c.deflate == protocol::deflate_params{true, true, 15, 9}));
 }

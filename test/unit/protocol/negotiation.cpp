@@ -43,7 +43,7 @@ int verdict(std::string_view response, const chorus::deflate_options &o = option
 constexpr int accepted = static_cast<int>(response_verdict::accepted);
 constexpr int declined = static_cast<int>(response_verdict::declined);
 constexpr int not_offered = static_cast<int>(response_verdict::not_offered);
-constexpr int bad = static_cast<int>(response_verdict::bad_parameters);
+constexpr int bad_params = static_cast<int>(response_verdict::bad_parameters);
 
 } // namespace
 
@@ -147,13 +147,13 @@ BOOST_AUTO_TEST_CASE(a_client_refuses_bad_answers) {
         "client_no_context_takeover; client_no_context_takeover", "server_max_window_bits",
         "server_max_window_bits=16", "client_max_window_bits", "client_max_window_bits=7",
         "client_max_window_bits=8; client_max_window_bits=8"})
-    BOOST_TEST(verdict("permessage-deflate; " + std::string(parameters)) == bad);
-  BOOST_TEST(verdict("permessage-deflate;") == bad);
+    BOOST_TEST(verdict("permessage-deflate; " + std::string(parameters)) == bad_params);
+  BOOST_TEST(verdict("permessage-deflate;") == bad_params);
   // What was demanded and is not confirmed.
-  BOOST_TEST(verdict("permessage-deflate", options(true)) == bad);
-  BOOST_TEST(verdict("permessage-deflate", options(false, false, 10)) == bad);
+  BOOST_TEST(verdict("permessage-deflate", options(true)) == bad_params);
+  BOOST_TEST(verdict("permessage-deflate", options(false, false, 10)) == bad_params);
   BOOST_TEST(verdict("permessage-deflate; server_max_window_bits=11", options(false, false, 10)) ==
-             bad);
+             bad_params);
   BOOST_TEST(verdict("permessage-deflate; server_max_window_bits=9", options(false, false, 10)) ==
              accepted);
 }

@@ -15,9 +15,6 @@ std::string compressed(role sender, const protocol::deflate_params &params, std:
   return text_of(out);
 }
 
-const protocol::deflate_params stateless{true, true, 15, 15};
-const protocol::deflate_params stateful{false, false, 15, 15};
-
 // Every kind of event, every small form, in the order in which they may follow each other.
 std::string representative(role sender) {
   const auto put = [sender](unsigned first, std::string payload) {
@@ -76,7 +73,7 @@ std::vector<std::string> endings(role sender) {
   };
 }
 
-protocol::reader_options options_for(role side, const protocol::deflate_params &params) {
+protocol::reader_options options_with(role side, const protocol::deflate_params &params) {
   protocol::reader_options o;
   o.side = side;
   o.max_message = 2000;
@@ -92,7 +89,7 @@ BOOST_AUTO_TEST_SUITE(reader_cuts)
 
 BOOST_AUTO_TEST_CASE(at_every_position_and_byte_by_byte) {
   for (const role side : {role::client, role::server}) {
-    const auto options = options_for(side, stateless);
+    const auto options = options_with(side, stateless);
     const std::string stream = representative(other(side)) + endings(other(side)).front();
     const auto expected = events_of<reader>(options, stream);
     BOOST_REQUIRE_EQUAL(expected.size(), 19U);
@@ -106,7 +103,7 @@ BOOST_AUTO_TEST_CASE(at_every_position_and_byte_by_byte) {
 
 BOOST_AUTO_TEST_CASE(every_ending_at_every_position) {
   for (const role side : {role::client, role::server}) {
-    const auto options = options_for(side, stateless);
+    const auto options = options_with(side, stateless);
     for (const auto &ending : endings(other(side))) {
       const std::string stream = build(other(side), 0x81, "before") + ending;
       const auto expected = events_of<reader>(options, stream);
@@ -121,7 +118,7 @@ BOOST_AUTO_TEST_CASE(every_ending_at_every_position) {
 BOOST_AUTO_TEST_CASE(every_pair_of_positions_in_a_short_stream) {
   for (const role side : {role::client, role::server}) {
     const role peer = other(side);
-    const auto options = options_for(side, stateless);
+    const auto options = options_with(side, stateless);
     const std::string stream =
         build(peer, 0x01, "a\xc3") + build(peer, 0x89, "p") + build(peer, 0x80, "\xa9") +
         build(peer, 0xc1, compressed(peer, stateless, "zz")) + build(peer, 0x88, "\x03\xe8.");
@@ -143,7 +140,7 @@ BOOST_AUTO_TEST_CASE(with_context_takeover) {
       d.compress(bytes_of(std::string("the same text each time ") + std::to_string(i)), out);
       stream += build(other(side), 0xc1, text_of(out));
     }
-    const auto options = options_for(side, stateful);
+    const auto options = options_with(side, stateful);
     const auto expected = events_of<reader>(options, stream);
     BOOST_REQUIRE_EQUAL(expected.size(), 6U);
     BOOST_TEST(expected[5].payload == "the same text each time 5");

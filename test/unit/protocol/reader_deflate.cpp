@@ -14,8 +14,6 @@ namespace {
 using protocol::deflate_params;
 using protocol::reader;
 
-const deflate_params stateless{true, true, 15, 15};
-const deflate_params stateful{false, false, 15, 15};
 constexpr std::size_t limit = 5000;
 
 std::string packed(std::string_view text, role sender = role::client, int level = 6) {

@@ -25,7 +25,7 @@ struct read_back {
   std::size_t size = 0;
 };
 
-read_back read(role from, std::string_view text) {
+read_back read_header(role from, std::string_view text) {
   read_back r;
   r.error = read_resume(from, std::as_bytes(std::span(text)), r.header, r.size);
   return r;
@@ -37,21 +37,21 @@ BOOST_AUTO_TEST_CASE(hello_round_trip) {
   const std::vector<resume_position> positions{
       {"lobby", "9f2c61d0", 18}, {"a \"room\"\n\x01\\ \xc3\xa9", "E1", 0}, {"", "z", max_offset}};
   const auto text = write_hello("b2d0c7f3a91e4d55", positions);
-  const auto got = read(role::client, text);
+  const auto got = read_header(role::client, text);
   BOOST_REQUIRE_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.type, resume_type::hello);
   BOOST_CHECK_EQUAL(got.header.client, "b2d0c7f3a91e4d55");
   BOOST_CHECK(got.header.rooms == positions);
   BOOST_CHECK(!got.header.has_payload);
   BOOST_CHECK_EQUAL(got.size, text.size());
-  BOOST_CHECK_EQUAL(read(role::client, write_hello({}, {})).error, resume_error::none);
+  BOOST_CHECK_EQUAL(read_header(role::client, write_hello({}, {})).error, resume_error::none);
 }
 
 BOOST_AUTO_TEST_CASE(a_hello_leaves_out_what_it_has_no_room_for) {
   std::vector<resume_position> positions;
   for (int i = 0; i < 300; ++i)
     positions.push_back({"r" + std::to_string(i), "e", 1});
-  auto got = read(role::client, write_hello("b2d0c7f3a91e4d55", positions));
+  auto got = read_header(role::client, write_hello("b2d0c7f3a91e4d55", positions));
   BOOST_REQUIRE_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.rooms.size(), max_positions);
   for (auto &p : positions)
@@ -59,31 +59,31 @@ BOOST_AUTO_TEST_CASE(a_hello_leaves_out_what_it_has_no_room_for) {
   const auto text = write_hello("b2d0c7f3a91e4d55", positions);
   BOOST_CHECK_LE(text.size(), max_client_header);
   BOOST_CHECK_GT(text.size(), max_client_header - 1100);
-  got = read(role::client, text);
+  got = read_header(role::client, text);
   BOOST_CHECK_EQUAL(got.error, resume_error::none);
 }
 
 BOOST_AUTO_TEST_CASE(messages_round_trip) {
-  auto got = read(role::client, "{\"t\":\"msg\"}\nhel\nlo");
+  auto got = read_header(role::client, "{\"t\":\"msg\"}\nhel\nlo");
   BOOST_CHECK_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.type, resume_type::msg);
   BOOST_CHECK_EQUAL(got.size, 12);
-  got = read(role::server, write_msg_header("lob\"by") + "x");
+  got = read_header(role::server, write_msg_header("lob\"by") + "x");
   BOOST_CHECK_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.room.value_or(""), "lob\"by");
   BOOST_CHECK(got.header.epoch.empty());
   const auto head = write_msg_header("lobby", "9f2c61d0", 18);
   BOOST_CHECK_EQUAL(head,
                     "{\"t\":\"msg\",\"room\":\"lobby\",\"epoch\":\"9f2c61d0\",\"offset\":18}\n");
-  got = read(role::server, head + "hello");
+  got = read_header(role::server, head + "hello");
   BOOST_CHECK_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.epoch, "9f2c61d0");
   BOOST_CHECK_EQUAL(got.header.offset, 18);
   BOOST_CHECK_EQUAL(got.size, head.size());
-  got = read(role::server, write_left("lobby"));
+  got = read_header(role::server, write_left("lobby"));
   BOOST_CHECK_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.type, resume_type::left);
-  got = read(role::client, write_ack("lobby", 21));
+  got = read_header(role::client, write_ack("lobby", 21));
   BOOST_CHECK_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.type, resume_type::ack);
   BOOST_CHECK_EQUAL(got.header.room.value_or(""), "lobby");
@@ -102,7 +102,7 @@ BOOST_AUTO_TEST_CASE(joined_round_trip) {
       h.recovered = false;
     h.missed = h.epoch.empty() ? 0 : 3;
     h.why = gap;
-    const auto got = read(role::server, write_joined(h));
+    const auto got = read_header(role::server, write_joined(h));
     BOOST_REQUIRE_EQUAL(got.error, resume_error::none);
     BOOST_CHECK_EQUAL(got.header.type, resume_type::joined);
     BOOST_CHECK_EQUAL(got.header.room.value_or(""), "lobby");
@@ -112,21 +112,21 @@ BOOST_AUTO_TEST_CASE(joined_round_trip) {
     BOOST_CHECK_EQUAL(got.header.why, gap);
   }
   const auto other =
-      read(role::server, R"({"t":"joined","room":"r","recovered":false,"why":"new"})");
+      read_header(role::server, R"({"t":"joined","room":"r","recovered":false,"why":"new"})");
   BOOST_CHECK_EQUAL(other.header.why, resume_gap::other);
 }
 
 BOOST_AUTO_TEST_CASE(what_is_not_known_is_ignored) {
   const auto got =
-      read(role::client,
-           " { \"x\" : [1,-2.5e+3,{\"t\":[]},null,true,\"\\u0000\"] ,\"t\":\"h\\u0065llo\","
-           "\"room\":7,\"offset\":-1, \"rooms\":{\"a\":{\"epoch\":\"e\",\"offset\":0,"
-           "\"more\":{}}}}\r\t ");
+      read_header(role::client,
+                  " { \"x\" : [1,-2.5e+3,{\"t\":[]},null,true,\"\\u0000\"] ,\"t\":\"h\\u0065llo\","
+                  "\"room\":7,\"offset\":-1, \"rooms\":{\"a\":{\"epoch\":\"e\",\"offset\":0,"
+                  "\"more\":{}}}}\r\t ");
   BOOST_CHECK_EQUAL(got.error, resume_error::none);
   BOOST_CHECK_EQUAL(got.header.type, resume_type::hello);
   BOOST_REQUIRE_EQUAL(got.header.rooms.size(), 1);
   for (const char *text : {"{\"t\":\"bye\"}", "{\"t\":\"bye\"}\npayload", "{\"t\":\"joined\"}"}) {
-    const auto other = read(role::client, text);
+    const auto other = read_header(role::client, text);
     BOOST_CHECK_EQUAL(other.error, resume_error::none);
     BOOST_CHECK_EQUAL(other.header.type, resume_type::other);
   }
@@ -186,7 +186,9 @@ BOOST_AUTO_TEST_CASE(each_fault_has_its_name) {
       {"{\"t\":\"ack\",\"room\":\"a\",\"offset\":1}\nx", resume_error::stray_payload},
   };
   for (const auto &f : from_client)
-    BOOST_TEST_CONTEXT(f.text) { BOOST_CHECK_EQUAL(read(role::client, f.text).error, f.want); }
+    BOOST_TEST_CONTEXT(f.text) {
+      BOOST_CHECK_EQUAL(read_header(role::client, f.text).error, f.want);
+    }
   const fault from_server[] = {
       {"{\"t\":\"left\"}", resume_error::incomplete},
       {"{\"t\":\"joined\"}", resume_error::incomplete},
@@ -198,7 +200,9 @@ BOOST_AUTO_TEST_CASE(each_fault_has_its_name) {
       {"{\"t\":\"msg\",\"room\":\"a\",\"epoch\":\"e\",\"offset\":0}\n", resume_error::bad_value},
   };
   for (const auto &f : from_server)
-    BOOST_TEST_CONTEXT(f.text) { BOOST_CHECK_EQUAL(read(role::server, f.text).error, f.want); }
+    BOOST_TEST_CONTEXT(f.text) {
+      BOOST_CHECK_EQUAL(read_header(role::server, f.text).error, f.want);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(bounds) {
@@ -207,16 +211,18 @@ BOOST_AUTO_TEST_CASE(bounds) {
     text.append(size - text.size() - 2, 'x');
     return text + "\"}";
   };
-  BOOST_CHECK_EQUAL(read(role::client, padded(max_client_header) + "\n").error, resume_error::none);
-  BOOST_CHECK_EQUAL(read(role::client, padded(max_client_header + 1) + "\n").error,
+  BOOST_CHECK_EQUAL(read_header(role::client, padded(max_client_header) + "\n").error,
+                    resume_error::none);
+  BOOST_CHECK_EQUAL(read_header(role::client, padded(max_client_header + 1) + "\n").error,
                     resume_error::too_long);
-  BOOST_CHECK_EQUAL(read(role::server, padded(max_server_header) + "\n").error, resume_error::none);
-  BOOST_CHECK_EQUAL(read(role::server, padded(max_server_header + 1) + "\n").error,
+  BOOST_CHECK_EQUAL(read_header(role::server, padded(max_server_header) + "\n").error,
+                    resume_error::none);
+  BOOST_CHECK_EQUAL(read_header(role::server, padded(max_server_header + 1) + "\n").error,
                     resume_error::too_long);
   std::string rooms;
   for (std::size_t i = 0; i < max_positions + 1; ++i)
     rooms += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\":{\"epoch\":\"e\",\"offset\":1}";
-  BOOST_CHECK_EQUAL(read(role::client, "{\"t\":\"hello\",\"rooms\":{" + rooms + "}}").error,
+  BOOST_CHECK_EQUAL(read_header(role::client, "{\"t\":\"hello\",\"rooms\":{" + rooms + "}}").error,
                     resume_error::too_many_rooms);
 }
 
@@ -235,15 +241,15 @@ BOOST_AUTO_TEST_CASE(cut_at_every_byte) {
   };
   for (const auto &[from, text] : whole) {
     BOOST_TEST_CONTEXT(text) {
-      BOOST_CHECK_EQUAL(read(from, text).error, resume_error::none);
+      BOOST_CHECK_EQUAL(read_header(from, text).error, resume_error::none);
       for (std::size_t n = 0; n < text.size(); ++n) {
-        const auto cut = read(from, std::string_view(text).substr(0, n)).error;
+        const auto cut = read_header(from, std::string_view(text).substr(0, n)).error;
         BOOST_CHECK_MESSAGE(cut != resume_error::none, "accepted the first " << n << " bytes");
         BOOST_CHECK(!to_string(cut).empty());
       }
     }
   }
-  const auto smile = read(role::client, R"({"t":"ack","room":"\ud83d\ude00","offset":3})");
+  const auto smile = read_header(role::client, R"({"t":"ack","room":"\ud83d\ude00","offset":3})");
   BOOST_CHECK_EQUAL(smile.header.room.value_or(""), "\xf0\x9f\x98\x80");
 }
 

@@ -2,6 +2,7 @@
 // Shared by the protocol tests: frames built byte by byte from the RFC, without the code under test,
 // and readers driven over streams that are cut in any way.
 
+#include <chorus/protocol/deflate.hpp>
 #include <chorus/protocol/framing.hpp>
 #include <chorus/protocol/reader.hpp>
 
@@ -21,6 +22,10 @@ namespace protocol = chorus::protocol;
 using protocol::role;
 using protocol::violation;
 using event = protocol::event;
+
+// Compression that starts each message afresh, and that goes on from one to the next.
+inline const protocol::deflate_params stateless{true, true, 15, 15};
+inline const protocol::deflate_params stateful{false, false, 15, 15};
 
 inline std::span<const std::byte> bytes_of(std::string_view s) {
   return std::as_bytes(std::span(s.data(), s.size()));

@@ -98,7 +98,7 @@ task<> look(detail::shard &home, std::string host, std::chrono::milliseconds lim
   out.emplace(std::move(found));
 }
 
-std::vector<std::string> texts(const std::vector<endpoint> &addresses) {
+std::vector<std::string> texts_of(const std::vector<endpoint> &addresses) {
   std::vector<std::string> out;
   for (const auto &one : addresses)
     out.push_back(one.text());
@@ -239,7 +239,7 @@ BOOST_AUTO_TEST_CASE(so_many_at_a_time_and_the_others_in_turn) {
         co_await until_all_told(held);
         for (const auto &one : held) {
           BOOST_REQUIRE(one->has_value());
-          BOOST_TEST(texts(**one) == std::vector<std::string>{"127.0.0.1:80"},
+          BOOST_TEST(texts_of(**one) == std::vector<std::string>{"127.0.0.1:80"},
                      boost::test_tools::per_element());
         }
       },
@@ -307,7 +307,7 @@ BOOST_AUTO_TEST_CASE(localhost_and_literals_need_no_resolver) {
           auto looking = resolve(home, host, "80", 0ms);
           auto found = co_await std::move(looking);
           BOOST_REQUIRE(found.has_value());
-          BOOST_TEST(texts(*found) == both, boost::test_tools::per_element());
+          BOOST_TEST(texts_of(*found) == both, boost::test_tools::per_element());
         }
         for (const char *host : {"192.0.2.1", "2001:db8::1"}) {
           auto looking = resolve(home, host, "80", 0ms);
