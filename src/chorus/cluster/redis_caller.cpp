@@ -44,6 +44,7 @@ void redis_caller::send(redis_call call, bool asking) {
 
 void redis_caller::on_reply(redis_reply r) {
   const auto self = shared_from_this();
+  const auto owner = this->owner();
   if (waiting_.empty())
     return give_up(failure(error::protocol, stage::open,
                            "Redis said something that it was not asked: " + r.text.substr(0, 100)));

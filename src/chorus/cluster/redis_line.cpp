@@ -30,6 +30,7 @@ redis_line::redis_line(std::shared_ptr<const redis_ground> ground,
       next_tick_(*this, [](timer &t) noexcept {
         auto &line = static_cast<alarm &>(t).line;
         const auto self = line.shared_from_this();
+        const auto owner = line.owner();
         line.tick(line.now());
         if (!line.closed_)
           line.ground_->home->start_after(t, line.tick_every());
@@ -107,6 +108,7 @@ task<> redis_line::connect(std::shared_ptr<redis_line> self) {
 }
 
 void redis_line::connected(redis_address where, redis_connected made) {
+  const auto owner = this->owner();
   tried_ = true;
   retiring_ = false;
   where_ = std::move(where);
@@ -117,6 +119,7 @@ void redis_line::connected(redis_address where, redis_connected made) {
 }
 
 void redis_line::attempt_failed(const failure &why) {
+  const auto owner = this->owner();
   tried_ = true;
   try_later();
   failed(why);
@@ -129,6 +132,7 @@ void redis_line::try_later() {
 
 void redis_line::on_lost(const failure &why) {
   const auto self = shared_from_this();
+  const auto owner = this->owner();
   const auto gone = std::exchange(link_, nullptr);
   retiring_ = false;
   try_later();

@@ -43,6 +43,8 @@ public:
   redis_line &operator=(const redis_line &) = delete;
   virtual ~redis_line() = default;
 
+  // It stays alive while it is told something.
+  void keep(std::weak_ptr<void> owner) { owner_ = std::move(owner); }
   void begin();
   // Nothing is told any more, and no attempt is made.
   virtual void close() noexcept;
@@ -70,6 +72,7 @@ protected:
 
   void proven() noexcept { backoff_.reset(); }
   void retire_if_idle();
+  std::shared_ptr<void> owner() const noexcept { return owner_.lock(); }
   redis_link *link() noexcept { return link_.get(); }
   const redis_ground &ground() const noexcept { return *ground_; }
   const redis_options &options() const noexcept { return ground_->options; }
@@ -92,6 +95,7 @@ private:
   std::shared_ptr<const redis_ground> ground_;
   std::shared_ptr<redis_locator> locator_;
   std::string name_;
+  std::weak_ptr<void> owner_;
   backoff backoff_;
   alarm next_attempt_;
   alarm next_tick_;

@@ -22,6 +22,25 @@ redis_script make_redis_script(std::string text) {
   return made;
 }
 
+result<> check_redis_options(const redis_options &o) {
+  const auto bad = [](const char *sentence) {
+    return failure(error::bad_option, stage::configure, std::string("redis_options: ") + sentence);
+  };
+  using std::chrono::milliseconds;
+  for (const auto d : {o.connect_timeout, o.answer_timeout, o.ping_interval, o.look_up_timeout})
+    if (d <= milliseconds::zero() || d > std::chrono::hours(24))
+      return bad("connect_timeout, answer_timeout, ping_interval and look_up_timeout are more than "
+                 "nothing and at most a day");
+  if (o.look_up_timeout < o.answer_timeout)
+    return bad("look_up_timeout is not below answer_timeout");
+  if (o.max_waiting == 0 || o.max_waiting_bytes == 0)
+    return bad("max_waiting and max_waiting_bytes are 1 or more");
+  if (o.reconnect.initial < milliseconds::zero() || o.reconnect.cap < milliseconds::zero() ||
+      !(o.reconnect.factor >= 1.0 && o.reconnect.factor < 1e6))
+    return bad("reconnect has an initial delay and a cap from 0 on, and a factor of 1 or more");
+  return {};
+}
+
 std::shared_ptr<redis_pool> redis_pool::make(std::shared_ptr<shard> home,
                                              const redis_target &target,
                                              const redis_options &options, listener told) {
@@ -53,7 +72,7 @@ void redis_pool::script(const redis_script &which, std::vector<std::string> keys
   for (auto *list : {&keys, &arguments})
     for (auto &word : *list)
       words.push_back(std::move(word));
-  const auto key = words[1];
+  const auto key = words.size() > 1 ? words[1] : std::string();
   core_->submit(key, std::move(words), &which, std::move(answer));
 }
 

@@ -23,6 +23,9 @@ struct redis_script {
 };
 redis_script make_redis_script(std::string text);
 
+// bad_option with a sentence; a pool is to be made only of those that pass.
+result<> check_redis_options(const redis_options &options);
+
 class redis_pool_core;
 
 class redis_pool {

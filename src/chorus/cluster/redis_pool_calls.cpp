@@ -65,7 +65,9 @@ void redis_pool_core::dispatch(parked p) {
   } else if (m && clustered() && !m->caller->tried()) {
     park(std::move(p), time_point()); // heard of just now
   } else {
-    refuse(std::move(p.call), why_down());
+    refuse(std::move(p.call), m || !up() ? why_down()
+                                         : failure(error::lost, stage::open,
+                                                   "no master of the cluster serves this slot"));
   }
 }
 

@@ -20,7 +20,7 @@ std::string client_name(std::string_view wanted) {
   return name;
 }
 
-redis_pool::listener complete(redis_pool::listener told) {
+std::shared_ptr<const redis_pool::listener> complete(redis_pool::listener told) {
   if (!told.on_message)
     told.on_message = [](std::string_view, std::string_view) {};
   if (!told.on_subscribed)
@@ -31,7 +31,7 @@ redis_pool::listener complete(redis_pool::listener told) {
     told.on_down = [](const failure &) {};
   if (!told.on_event)
     told.on_event = [](std::string_view) {};
-  return told;
+  return std::make_shared<const redis_pool::listener>(std::move(told));
 }
 
 std::int64_t ticks(time_point t) noexcept { return t.time_since_epoch().count(); }
@@ -135,8 +135,8 @@ broker_stats redis_pool_core::stats() const {
 }
 
 void redis_pool_core::event(const std::string &sentence) {
-  const auto tell = told_.on_event;
-  tell(sentence);
+  const auto told = told_;
+  told->on_event(sentence);
 }
 
 std::shared_ptr<redis_pool_core::master>
@@ -144,6 +144,7 @@ redis_pool_core::make_master(const redis_address &where, std::shared_ptr<redis_l
   auto made = std::make_shared<master>();
   made->where = where;
   made->caller = std::make_shared<redis_caller>(ground_, std::move(locator), *this);
+  made->caller->keep(weak_from_this());
   return made;
 }
 
@@ -212,8 +213,8 @@ void redis_pool_core::look_if_up(bool tell) {
   if (!tell || !std::exchange(told_up_owed_, false))
     return;
   told_down_ = false;
-  const auto call = told_.on_up;
-  call();
+  const auto told = told_;
+  told->on_up();
 }
 
 void redis_pool_core::down(const failure &why) {
@@ -226,8 +227,8 @@ void redis_pool_core::down(const failure &why) {
   told_up_owed_ = true;
   if (std::exchange(told_down_, true))
     return;
-  const auto call = told_.on_down;
-  call(why);
+  const auto told = told_;
+  told->on_down(why);
 }
 
 void redis_pool_core::caller_down(redis_caller &c, const failure &why, bool was_up) {
@@ -271,6 +272,7 @@ void redis_pool_core::subscribe_at(master &m, std::string channel, bool again) {
         ground_->target.is == redis_target::kind::sentinel ? make_sentinel_locator(ground_)
                                                            : make_fixed_locator(m.where),
         *this, clustered());
+    m.subscriber->keep(weak_from_this());
     m.subscriber->add(std::move(channel), again);
     m.subscriber->begin();
     return;
@@ -297,26 +299,32 @@ void redis_pool_core::unsubscribe(const std::string &channel) {
 }
 
 void redis_pool_core::channel_message(std::string_view channel, std::string_view payload) {
-  if (!closed_)
-    told_.on_message(channel, payload);
+  const auto told = told_;
+  told->on_message(channel, payload);
 }
 
 void redis_pool_core::channel_subscribed(const std::string &channel, bool again) {
-  const auto tell = told_.on_subscribed;
-  tell(channel, again);
+  const auto told = told_;
+  told->on_subscribed(channel, again);
 }
 
 void redis_pool_core::subscriber_up(redis_subscriber &s) {
   ++counts_.connects;
   auto *m = master_of(s);
+  if (m)
+    m->told_channels.clear();
   if (m && m->caller->open() && m->caller->run() != s.run())
     m->caller->retire(failure(error::lost, stage::open, "another Redis is the master now"));
 }
 
 void redis_pool_core::subscriber_down(redis_subscriber &s, const failure &why, bool was_up) {
   const auto self = shared_from_this();
-  if (!was_up)
-    return; // the connection for commands tells it
+  if (!was_up) { // mostly the connection for commands tells it
+    auto *m = master_of(s);
+    if (m && m->caller->open() && std::exchange(m->told_channels, why.message()) != why.message())
+      event("there is no connection for subscriptions: " + why.message());
+    return;
+  }
   ++counts_.disconnects;
   if (s.size() != 0)
     event("the connection for subscriptions is lost: " + why.message());

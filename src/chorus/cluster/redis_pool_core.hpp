@@ -64,6 +64,7 @@ private:
     std::shared_ptr<redis_subscriber> subscriber{}; // null: nothing was subscribed yet
     bool was_up = false;                            // ever
     std::string told{};                             // last sentence of why it can't be reached
+    std::string told_channels{};                    // the same, of the other connection
     std::string run{};                              // of the process that was reached last
     std::string address{};
   };
@@ -130,7 +131,8 @@ private:
   void drop_master(std::shared_ptr<master> m);
 
   std::shared_ptr<redis_ground> ground_;
-  redis_pool::listener told_;
+  // Shared, since what is told may close the pool.
+  std::shared_ptr<const redis_pool::listener> told_;
   redis_pool_counts counts_;
   mutable std::mutex why_mutex_;
   failure why_{error::not_open, stage::none, "Redis was not reached yet"};

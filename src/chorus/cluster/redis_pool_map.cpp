@@ -65,6 +65,7 @@ void redis_pool_core::map_later() {
 }
 
 void redis_pool_core::map_due() {
+  const auto self = shared_from_this();
   if (map_wanted_)
     look_up_map();
 }

@@ -81,6 +81,7 @@ void redis_subscriber::failed(const failure &why) { user_->subscriber_down(*this
 void redis_subscriber::on_reply(redis_reply r) {
   using type = redis_reply::type;
   const auto self = shared_from_this();
+  const auto owner = this->owner();
   if (r.is == type::list && r.items.size() == 3) {
     const auto &kind = r.items[0].text;
     const auto &name = r.items[1].text;
