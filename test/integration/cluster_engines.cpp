@@ -7,6 +7,11 @@
 
 #include <chorus/redis.hpp>
 #endif
+#ifdef CHORUS_TEST_NATS
+#include "support/nats_process.hpp"
+
+#include <chorus/nats.hpp>
+#endif
 
 #include <atomic>
 #include <map>
@@ -52,6 +57,15 @@ std::string redis_cluster_url() {
 }
 #endif
 
+#ifdef CHORUS_TEST_NATS
+std::shared_ptr<chorus::broker> nats_handle(const std::string &cluster) {
+  static test_support::nats_process server;
+  chorus::nats_options options;
+  options.prefix = cluster;
+  return chorus::nats(server.url(), options);
+}
+#endif
+
 } // namespace
 
 std::string fresh_cluster() {
@@ -68,6 +82,10 @@ std::shared_ptr<chorus::broker> make_handle(const std::string &cluster) {
     return redis_handle(redis_url(), cluster);
   if (name == "redis_cluster")
     return redis_handle(redis_cluster_url(), cluster);
+#endif
+#ifdef CHORUS_TEST_NATS
+  if (name == "nats")
+    return nats_handle(cluster);
 #endif
   throw std::invalid_argument("no such engine here: " + name);
 }

@@ -6,6 +6,7 @@
 
 #include <chorus/client/client.hpp>
 
+#include <cstdio>
 #include <cstdlib>
 #include <future>
 #include <map>
@@ -156,6 +157,9 @@ inline chorus::server_options service(std::shared_ptr<chorus::broker> engine,
   chorus::server_options options;
   options.broker = std::move(engine);
   options.broker_lease = lease;
+  options.on_error = [](std::string_view what, const chorus::session *) {
+    std::fprintf(stderr, "%.*s\n", static_cast<int>(what.size()), what.data());
+  };
   options.authorize = [](chorus::request r) -> chorus::task<chorus::admission> {
     co_return chorus::admission::accept(std::string(r.query_param("name")));
   };
