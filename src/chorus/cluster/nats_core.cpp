@@ -328,9 +328,11 @@ task<> nats_core::restore() {
 void nats_core::expire() {
   const auto now = clock::now();
   while (!pending_.empty() && pending_.begin()->second.until <= now)
-    finish(
-        pending_.begin()->first,
-        {failure(error::timed_out, stage::none, "the NATS server did not answer in time"), 0, {}});
+    finish(pending_.begin()->first,
+           {failure(error::timed_out, stage::none, "the NATS server did not answer in time"),
+            0,
+            {},
+            false});
   if (!pending_.empty())
     look_at(pending_.begin()->second.until);
   rooms_->expire(now);

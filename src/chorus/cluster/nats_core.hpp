@@ -35,6 +35,7 @@ struct nats_reply {
   failure why{};  // lost or timed_out: perhaps it was done; else nothing was sent
   int status = 0; // 503: nobody was there to answer
   std::string data{};
+  bool unsent = false; // with `why`: for certain
 };
 
 // One of the messages that a consumer of a stream has delivered.
@@ -105,6 +106,7 @@ public:
   std::string subject(std::string_view rest) const {
     return options_.prefix + "." + std::string(rest);
   }
+  bool closed() const noexcept { return way_ == way::closed; }
   bool ready() const noexcept { return way_ == way::ready; }
   failure why_away() const;
   // Of the connection: what began under another one is over.

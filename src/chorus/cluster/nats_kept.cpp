@@ -108,10 +108,8 @@ task<> nats_rooms::look_up(room r, std::string policy) {
   const auto got = co_await record_of(r, std::move(policy));
   r->looking = false;
   if (got.has_error()) {
-    if (!r->early.empty()) {
-      r->early.clear();
-      gap(r);
-    }
+    if (!take_early(*r).empty())
+      begin_again(r, true);
     std::vector<std::shared_ptr<nats_operation>> over;
     for (const auto &o : r->operations)
       if (o->what == nats_operation::kind::message && !o->doubtful && !o->running)
@@ -123,9 +121,9 @@ task<> nats_rooms::look_up(room r, std::string policy) {
   }
   const auto *const s = got.has_value() ? core_.streams().kept(got->policy) : nullptr;
   bool passed_by = false;
-  for (auto &e : std::exchange(r->early, {})) {
-    if (s && s->name == e.stream)
-      kept(r, std::move(e));
+  for (auto &e : take_early(*r)) {
+    if (e.sequence == 0 || (s && s->name == e.stream))
+      heard(r, std::move(e));
     else
       passed_by = true;
   }
@@ -215,12 +213,13 @@ void nats_rooms::sent(const room &r, const std::shared_ptr<nats_operation> &o,
     drop(r, o);
     note(*r, a.sequence, o->size);
     if (const auto stays = too_much(*r, *o); stays != 0 && r->record)
-      core_.spawn(
-          trim(core_.subject("h." + r->record->policy + "." + r->token), r->record->policy, stays,
-               [o, at = std::move(at)]() mutable { o->answer(std::move(at)); }));
+      core_.spawn(trim(core_.subject("h." + r->record->policy + "." + r->token), r->record->policy,
+                       stays, [o, at = std::move(at)]() mutable { o->answer(std::move(at)); }));
     else
       o->answer(std::move(at));
-  } else if (reply.why == error::lost || reply.why == error::timed_out) {
+  } else if (reply.unsent && o->doubtful) {
+    return; // until the connection is back
+  } else if (!reply.unsent && reply.why.code()) {
     o->doubtful = true;
     core_.look_at(o->since + core_.options().look_up_timeout);
   } else if (a.code == nats_code::no_stream && !std::exchange(o->tried, true)) {

@@ -166,7 +166,7 @@ result<> nats_link::connect(std::function<void()> wake) {
   set(natsOptions_SetMaxReconnect(made, INT_MAX));
   set(natsOptions_SetReconnectWait(made, 200));
   set(natsOptions_SetReconnectJitter(made, 200, 500));
-  // Nothing waits in libnats while it reconnects: what is sent again then keeps its order.
+  // As good as nothing waits in libnats while it reconnects, so that what is sent again keeps its order.
   set(natsOptions_SetReconnectBufSize(made, 1));
   set(natsOptions_UseGlobalMessageDelivery(made, true)); // no thread for each subscription
   set(natsOptions_SetErrorHandler(made, on_error, to));
@@ -192,6 +192,9 @@ result<> nats_link::connect(std::function<void()> wake) {
 
 result<> nats_link::publish(const std::string &subject, const std::string &reply,
                             std::string_view body, const nats_headers &headers) {
+  // While it reconnects libnats takes one message, whatever the size of its buffer.
+  if (natsConnection_Status(state_->connection) != NATS_CONN_STATUS_CONNECTED)
+    return trouble(NATS_CONNECTION_DISCONNECTED);
   natsMsg *made = nullptr;
   auto s = natsMsg_Create(&made, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
                           body.empty() ? nullptr : body.data(), static_cast<int>(body.size()));

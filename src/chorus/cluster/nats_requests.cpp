@@ -57,7 +57,7 @@ void nats_core::fail_pending(const failure &why) {
   auto all = std::exchange(pending_, {});
   consumers_.clear();
   for (auto &[token, p] : all)
-    p.f({why, 0, {}});
+    p.f({why, 0, {}, false});
 }
 
 void nats_core::request(const std::string &to, std::string_view body, const nats_headers &headers,
@@ -73,7 +73,9 @@ void nats_core::send(std::uint64_t token, const std::string &to, const std::stri
                         ? result<>(failure(error::lost, stage::none, "the broker was closed"))
                         : link_.publish(to, reply, body, headers);
   if (sent.has_error())
-    boost::asio::post(io_, [this, token, why = sent.error()] { finish(token, {why, 0, {}}); });
+    boost::asio::post(io_, [this, token, why = sent.error()] {
+      finish(token, {why, 0, {}, true});
+    });
 }
 
 task<nats_reply> nats_core::ask(std::string to, std::string body, nats_headers headers) {
@@ -135,7 +137,7 @@ task<result<std::vector<nats_entry>>> nats_core::pull(std::string consumer, std:
 }
 
 void nats_core::take_reply(nats_event &e, std::string_view token) {
-  finish(to_number(token), {{}, e.status, std::move(e.data)});
+  finish(to_number(token), {{}, e.status, std::move(e.data), false});
 }
 
 // $JS.ACK.STREAM.CONSUMER.DELIVERED.SEQUENCE…, or with domain and account before the stream.

@@ -11,7 +11,8 @@ namespace chorus::detail {
 namespace {
 
 constexpr std::size_t most_idle_rooms = 10'000; // whose records are remembered
-constexpr std::size_t most_early = 1024;
+constexpr std::size_t most_early = 16'384;
+constexpr std::size_t most_early_bytes = std::size_t{16} << 20;
 constexpr std::size_t most_recent = 16'384;
 
 } // namespace
@@ -35,7 +36,7 @@ nats_rooms::room nats_rooms::find(const std::string &name) {
   return r;
 }
 
-template <class F> void nats_rooms::tell(const room &r, F f) {
+void nats_rooms::tell(const room &r, const std::function<void(broker_listener &)> &f) {
   const auto all = r->listeners; // one that goes may unsubscribe
   bool gone = false;
   for (const auto &weak : all) {
@@ -53,11 +54,15 @@ void nats_rooms::forget(const room &r) {
   if (!r->listeners.empty())
     return;
   r->heard.reset();
-  r->seen = r->top = r->checked = 0;
+  r->based = false;
+  ++r->begun;
+  r->ahead.clear();
+  r->changes.clear();
+  take_early(*r);
+  r->top = r->checked = 0;
 }
 
 void nats_rooms::gap(const room &r) {
-  r->seen = 0;
   if (r->listeners.empty())
     return;
   core_.count_gap();
@@ -76,16 +81,12 @@ void nats_rooms::subscribe(const std::string &name, std::weak_ptr<broker_listene
     r->heard = std::move(*made);
   }
   r->listeners.push_back(std::move(to));
-  core_.send_echo(core_.echo([this, r, answer, to = r->listeners.back()](const nats_reply &reply) {
-    if (!reply.why.code()) {
-      answer({});
-      return;
-    }
-    std::erase_if(r->listeners,
-                  [&](const auto &one) { return !one.owner_before(to) && !to.owner_before(one); });
-    forget(r);
-    answer(reply.why);
-  }));
+  if (r->based) {
+    answer({});
+    return;
+  }
+  r->waiting.push_back({r->listeners.back(), std::move(answer)});
+  begin_again(r, false);
 }
 
 void nats_rooms::unsubscribe(const std::string &name, const broker_listener *who) {
@@ -137,7 +138,9 @@ void nats_rooms::pass(std::shared_ptr<passing> p) {
   std::string inbox;
   if (p->command)
     inbox = core_.echo([this, p](const nats_reply &reply) { passed(p, reply); });
-  if (const auto r = core_.link().publish(p->subject + (p->again ? ".a." : ".m.") + p->id, inbox, p->body, {}); r.has_error()) {
+  if (const auto r =
+          core_.link().publish(p->subject + (p->again ? ".a." : ".m.") + p->id, inbox, p->body, {});
+      r.has_error()) {
     p->answer(r.error());
     return;
   }
@@ -213,14 +216,35 @@ void nats_rooms::arrived(nats_event &e, const std::vector<std::string_view> &par
     return;
   const auto r = found->second;
   core_.count_received();
-  if ((parts[3] == "m" || parts[3] == "a") && parts.size() == 5)
-    passed_on(r, e, parts[4], parts[3] == "a");
-  else if (parts[3] == "p")
-    core_.presence().changed(r->name, e, [&](const broker_change &c) {
-      tell(r, [&](broker_listener &to) { to.on_presence(c); });
-    });
-  else if (parts[3] == "h")
+  if (parts[3] == "p")
+    core_.presence().changed(r->name, e, [&](const broker_change &c) { change(r, c); });
+  else
+    heard(r, std::move(e));
+}
+
+// A message, of either kind.
+void nats_rooms::heard(const room &r, nats_event e) {
+  if (e.sequence != 0)
     kept(r, std::move(e));
+  else if (!r->early.empty())
+    wait_with(r, std::move(e));
+  else if (const auto parts = split(e.subject, '.'); parts.size() == 5)
+    passed_on(r, e, parts[4], parts[3] == "a");
+}
+
+void nats_rooms::wait_with(const room &r, nats_event e) {
+  r->early_bytes += e.data.size();
+  if (r->early.size() >= most_early || r->early_bytes > most_early_bytes) {
+    take_early(*r);
+    begin_again(r, true);
+    return;
+  }
+  r->early.push_back(std::move(e));
+}
+
+std::deque<nats_event> nats_rooms::take_early(nats_room &r) {
+  r.early_bytes = 0;
+  return std::exchange(r.early, {});
 }
 
 result<broker_message> nats_rooms::message_of(const nats_room &r, std::string_view epoch,
@@ -232,34 +256,6 @@ result<broker_message> nats_rooms::message_of(const nats_room &r, std::string_vi
   m->at.epoch = epoch;
   m->at.offset = sequence;
   return m;
-}
-
-// The message before it is named with each: a hole is seen at once.
-void nats_rooms::kept(const room &r, nats_event e) {
-  if (r->record && r->record->policy != "-") {
-    const auto *const s = core_.streams().kept(r->record->policy);
-    if (s && s->known && s->name == e.stream && s->tag() == r->record->tag) {
-      if (e.sequence <= r->seen)
-        return;
-      const auto m = message_of(*r, r->record->epoch, e.data, e.sequence);
-      if (r->seen != 0 && e.before != r->seen)
-        gap(r);
-      r->seen = e.sequence;
-      note(*r, e.sequence, m.has_value() ? m->content.size() : e.data.size());
-      if (m.has_value())
-        tell(r, [&](broker_listener &to) { to.on_message(*m); });
-      return;
-    }
-  }
-  if (r->early.size() == most_early) {
-    r->early.clear();
-    gap(r);
-  }
-  r->early.push_back(std::move(e));
-  if (!std::exchange(r->looking, true)) {
-    r->record.reset();
-    core_.spawn(look_up(r, {}));
-  }
 }
 
 void nats_rooms::record_changed(std::string_view token, const nats_event &e) {
@@ -292,22 +288,28 @@ void nats_rooms::restored(bool again) {
   for (const auto &[token, r] : rooms_)
     all.push_back(r);
   for (const auto &r : all) {
-    if (again) {
-      r->record.reset();
-      gap(r);
-    }
+    if (again)
+      renew(r);
     pump(r);
   }
 }
 
+// Something that came in may have been dropped.
 void nats_rooms::missed() {
   std::vector<room> all;
   for (const auto &[token, r] : rooms_)
     all.push_back(r);
-  for (const auto &r : all) {
-    r->record.reset();
-    gap(r);
-  }
+  for (const auto &r : all)
+    renew(r);
+}
+
+void nats_rooms::renew(const room &r) {
+  r->record.reset();
+  r->ahead.clear();
+  r->changes.clear();
+  take_early(*r);
+  if (r->heard)
+    begin_again(r, true);
 }
 
 void nats_rooms::away(const failure &why) {
@@ -337,6 +339,15 @@ void nats_rooms::expire(nats_core::clock::time_point now) {
       }
     }
   }
+  for (const auto &token : std::vector<std::string>(unsettled_.begin(), unsettled_.end())) {
+    const auto found = rooms_.find(token);
+    if (found == rooms_.end())
+      unsettled_.erase(token);
+    else if (found->second->settle_at <= now)
+      settle(found->second);
+    else
+      core_.look_at(found->second->settle_at);
+  }
   std::erase_if(doubtful_, [&](const auto &p) {
     if (now - p->since <= limit) {
       core_.look_at(p->since + limit + std::chrono::milliseconds(1));
@@ -353,9 +364,12 @@ void nats_rooms::shut(const failure &why) {
     p->answer(why);
   for (const auto &p : std::exchange(passing_, {}))
     p->answer(why);
-  for (const auto &[token, r] : rooms_)
+  for (const auto &[token, r] : rooms_) {
     for (const auto &o : std::exchange(r->operations, {}))
       o->refuse(why);
+    for (const auto &one : std::exchange(r->waiting, {}))
+      one.answer(why);
+  }
   rooms_.clear();
   busy_.clear();
 }

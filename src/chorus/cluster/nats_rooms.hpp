@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,10 +52,28 @@ struct nats_room {
   std::vector<std::weak_ptr<broker_listener>> listeners{};
   std::shared_ptr<nats_link::subscription> heard{};
   std::optional<nats_record> record{};
-  bool looking = false;   // for the record
-  bool chose = false;     // this engine has said which policy it is
-  bool told_gap = false;  // since the last message
-  std::uint64_t seen = 0; // the newest kept message that listeners were told of
+  bool looking = false; // for the record
+  bool chose = false;   // this engine has said which policy it is
+  // Listeners were told of all up to `seen`, a number of the stream with that tag, if it is `based`: what
+  // comes until then waits, and is old where it is not beyond.
+  std::uint64_t seen = 0;
+  std::string seen_tag{};
+  bool based = false;
+  bool basing = false;
+  bool gap_then = false;
+  unsigned begun = 0; // how often this was begun
+  struct newcomer {
+    std::weak_ptr<broker_listener> who{};
+    nats_answer<void> answer;
+  };
+  std::vector<newcomer> waiting{}; // for the base
+  // Streams publish again what two connections send in another order than they keep it, now and then.
+  std::map<std::uint64_t, nats_event> ahead{}; // the one before it is missing
+  std::map<std::uint64_t, broker_change> changes{};
+  std::uint64_t changed = 0; // the newest change that was told
+  std::string changed_epoch{};
+  bool missed_change = false;
+  nats_core::clock::time_point settle_at{}, hole_since{};
   // All messages up to `checked` are known, the newest of them is `top`.
   std::uint64_t top = 0;
   std::uint64_t checked = 0;
@@ -62,6 +81,7 @@ struct nats_room {
   // What it keeps, as far as this engine knows.
   std::deque<std::pair<std::uint64_t, std::size_t>> sizes{}; // by sequence
   std::size_t bytes = 0;
+  std::size_t early_bytes = 0;
   std::deque<nats_event> early{}; // until the record is there
   std::deque<std::shared_ptr<nats_operation>> operations{};
   std::size_t in_flight = 0;
@@ -101,14 +121,28 @@ private:
 
   room find(const std::string &name);
   void forget(const room &r);
-  template <class F> void tell(const room &r, F f);
+  void tell(const room &r, const std::function<void(broker_listener &)> &f);
   void gap(const room &r);
   void pass(std::shared_ptr<passing> p);
   void passed(const std::shared_ptr<passing> &p, const nats_reply &reply);
   void pass_again(const std::shared_ptr<passing> &p, const failure &why);
   void passed_on(const room &r, const nats_event &e, std::string_view id, bool again);
   bool is_new(std::string_view id);
+  void heard(const room &r, nats_event e);
   void kept(const room &r, nats_event e);
+  void told(const room &r, const nats_event &e);
+  void skip_hole(const room &r);
+  void change(const room &r, const broker_change &c);
+  void settle(const room &r);
+  void settle_later(const room &r, std::chrono::milliseconds wait);
+  void renew(const room &r);
+  void begin_again(const room &r, bool gap);
+  void begin_some();
+  task<> find_base(room r);
+  void turn_away(const room &r, const failure &why);
+  task<result<>> look_for_base(room r);
+  void wait_with(const room &r, nats_event e);
+  std::deque<nats_event> take_early(nats_room &r);
   void pump(const room &r);
   void send(const room &r, const std::shared_ptr<nats_operation> &o);
   void sent(const room &r, const std::shared_ptr<nats_operation> &o, const nats_reply &reply);
@@ -130,7 +164,10 @@ private:
 
   nats_core &core_;
   std::unordered_map<std::string, room> rooms_; // by token
-  std::unordered_set<std::string> busy_;        // tokens of rooms with operations
+  std::deque<room> to_base_;
+  std::size_t basing_ = 0;
+  std::unordered_set<std::string> unsettled_; // tokens of rooms that wait for what comes late
+  std::unordered_set<std::string> busy_;      // tokens of rooms with operations
   std::vector<std::shared_ptr<passing>> passing_;
   std::vector<std::shared_ptr<passing>> doubtful_; // to be sent again
   std::deque<std::size_t> recent_;                 // ids of what passed by, hashed

@@ -268,8 +268,7 @@ task<nats_api> nats_streams::put(nats_stream &s, std::string subject, std::strin
   co_return a;
 }
 
-task<nats_api> nats_streams::purge(const nats_stream &s, std::string subject,
-                                   std::uint64_t stays) {
+task<nats_api> nats_streams::purge(const nats_stream &s, std::string subject, std::uint64_t stays) {
   json::object o;
   o["filter"] = std::move(subject);
   o["seq"] = stays;
