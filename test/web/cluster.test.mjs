@@ -8,7 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
 import { connected, enter, launch, said, say, shot, texts } from './browser.mjs';
-import { Program } from './lib.mjs';
+import { Peer, Program } from './lib.mjs';
 
 const PATIENCE = 30_000;
 
@@ -144,7 +144,12 @@ test('users on different servers talk, and go on when one server is killed', asy
   const watching = await context.newPage();
   await watching.goto(`${third.http}/dashboard`);
   await watching.locator('#broker-state', { hasText: 'connected' }).waitFor();
+  await shot(watching, 'dashboard-broker');
   await watching.close();
+
+  // Dan is on Ada's node, and will not come back.
+  await Peer.join(t, adas, 'lobby', 'dan', 'Dan');
+  await bo.locator('.notice', { hasText: 'Dan joined' }).waitFor();
 
   await adas.kill();
   await ada.locator('#banner').waitFor();
@@ -160,7 +165,9 @@ test('users on different servers talk, and go on when one server is killed', asy
   const all = ['from one node', 'to the other', 'said while Ada was away, or just back', 'I am back'];
   for (const page of [ada, bo, cy]) assert.deepEqual(await texts(page), all);
   assert.equal(await ada.locator('.notice', { hasText: 'may be missing' }).count(), 0, 'all was recovered');
-  // Ada has come back within the time for that: she has neither left nor joined.
+  // Who was there by the dead node's word leaves with its lease. Ada has come back within the time for
+  // that: she has neither left nor joined.
+  await bo.locator('.notice', { hasText: 'Dan left' }).waitFor();
   assert.deepEqual(await bo.locator('.notice', { hasText: /^Ada / }).allTextContents(), []);
   for (const page of [ada, bo, cy]) assert.deepEqual(await people(page), ['Ada', 'Bo', 'Cy']);
   await shot(ada, 'cluster');
