@@ -97,17 +97,15 @@ std::string show::line() {
   then_ = now;
   const auto open = clients_->connected();
   char text[320];
-  std::snprintf(
-      text, sizeof text,
-      "%s%zu/%zu connected%s  %s  accepted %llu  refused %llu  open %llu  deliveries %llu "
-      "(%.0f/s)  behind %zu  reconnects %llu",
-      out_.colour(open == books_.clients() ? "\x1b[32m" : "\x1b[33m"), open, books_.clients(),
-      out_.colour("\x1b[0m"), nodes_.state().c_str(),
-      static_cast<unsigned long long>(books_.told(outcome::accepted)),
-      static_cast<unsigned long long>(books_.told(outcome::refused)),
-      static_cast<unsigned long long>(books_.told(outcome::unknown)),
-      static_cast<unsigned long long>(deliveries), rate, books_.behind(),
-      static_cast<unsigned long long>(clients_->totals().reconnects));
+  std::snprintf(text, sizeof text,
+                "%zu/%zu connected  %s  accepted %llu  refused %llu  open %llu  deliveries %llu "
+                "(%.0f/s)  behind %zu  reconnects %llu",
+                open, books_.clients(), nodes_.state().c_str(),
+                static_cast<unsigned long long>(books_.told(outcome::accepted)),
+                static_cast<unsigned long long>(books_.told(outcome::refused)),
+                static_cast<unsigned long long>(books_.told(outcome::unknown)),
+                static_cast<unsigned long long>(deliveries), rate, books_.behind(),
+                static_cast<unsigned long long>(clients_->totals().reconnects));
   return text;
 }
 
@@ -118,7 +116,7 @@ task<> show::report() {
     // Where lines stay, one every two seconds is enough.
     const bool due = out_.terminal() || ++turn % 4 == 0;
     if (clients_ && reporting_ && due)
-      out_.status(line());
+      out_.status(line(), clients_->connected() == books_.clients() && books_.behind() == 0);
   }
   report_ended_ = true;
 }

@@ -1,5 +1,7 @@
 #include "cluster_display.hpp"
 
+#include <sys/ioctl.h>
+
 #include <cstdarg>
 
 namespace cluster_demo {
@@ -14,11 +16,21 @@ void display::event(const char *format, ...) {
   std::fflush(stdout);
 }
 
-void display::status(const std::string &line) {
-  if (terminal_)
-    std::printf("\r%6.2f s  %s\x1b[K", elapsed(), line.c_str());
-  else
-    std::printf("%6.2f s  %s\n", elapsed(), line.c_str());
+void display::status(const std::string &line, bool well) {
+  char time[32];
+  std::snprintf(time, sizeof time, "%6.2f s  ", elapsed());
+  auto text = time + line;
+  if (terminal_) {
+    // One that is too long would leave a line behind at every turn.
+    winsize size{};
+    const std::size_t columns =
+        ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+    text = text.substr(0, columns - 1);
+    std::printf("\r%s%s%s\x1b[K", colour(well ? "\x1b[32m" : "\x1b[33m"), text.c_str(),
+                colour("\x1b[0m"));
+  } else {
+    std::printf("%s\n", text.c_str());
+  }
   std::fflush(stdout);
 }
 

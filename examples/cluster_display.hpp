@@ -13,7 +13,8 @@ namespace cluster_demo {
 class display {
 public:
   void event(const char *format, ...) __attribute__((format(printf, 2, 3)));
-  void status(const std::string &line);
+  // ASCII; as much of it as the terminal has room for in a line. `well` chooses the colour.
+  void status(const std::string &line, bool well);
   const char *colour(const char *code) const { return terminal_ ? code : ""; }
   bool terminal() const noexcept { return terminal_; }
   double elapsed() const {

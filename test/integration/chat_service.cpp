@@ -9,6 +9,8 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <atomic>
+
 namespace server_test {
 namespace {
 
@@ -106,6 +108,23 @@ private:
 
 using texts = std::vector<std::string>;
 
+// One that is there or not, as far as anybody asks.
+class mute_engine final : public chorus::broker {
+public:
+  std::atomic<bool> there{true};
+
+  void publish(chorus::broker_message, published) override {}
+  void subscribe(std::string, std::weak_ptr<chorus::broker_listener>, done) override {}
+  void unsubscribe(std::string, const chorus::broker_listener *) override {}
+  void history(std::string, chorus::broker_position, page_read) override {}
+  void enter(std::string, chorus::broker_member, std::size_t, done) override {}
+  void leave(std::string, std::string, std::string, done) override {}
+  void members(std::string, members_read) override {}
+  void renew(std::string, std::chrono::milliseconds, renewed) override {}
+  void begin_epoch(std::string, std::string, done) override {}
+  chorus::broker_status status() const override { return {there, there ? "" : "it is away"}; }
+};
+
 BOOST_AUTO_TEST_SUITE(chat_service)
 
 BOOST_AUTO_TEST_CASE(who_comes_back_in_time_is_neither_missed_nor_announced) {
@@ -202,6 +221,29 @@ BOOST_AUTO_TEST_CASE(of_a_crowd_some_are_listed_and_the_newcomer) {
   BOOST_CHECK_EQUAL(c.users(), "0 First,a A");
   BOOST_CHECK_EQUAL(c.count(), 4);
   BOOST_CHECK_EQUAL(c.greeting(), "Welcome to tea. 3 others are here.");
+}
+
+BOOST_AUTO_TEST_CASE(what_nobody_would_get_is_refused) {
+  const auto engine = std::make_shared<mute_engine>();
+  chat_server s({.broker = engine});
+  visitor ada(s, "tea", "ada", "Ada");
+  ada.say("one");
+  BOOST_CHECK_EQUAL(ada.news(), "message ada one");
+  engine->there = false;
+  ada.say("two");
+  const auto answer = ada.next();
+  BOOST_CHECK_EQUAL(answer.at("type").as_string(), "error");
+  BOOST_CHECK_EQUAL(answer.at("code").as_string(), "not_sent");
+  engine->there = true;
+  ada.say("three");
+  BOOST_CHECK_EQUAL(ada.news(), "message ada three");
+
+  // Where messages wait, or go to those who are here, that is for the room to do.
+  chat_server buffers({.broker = engine, .when_away = chorus::away_policy::buffer});
+  visitor bo(buffers, "tea", "bo", "Bo");
+  engine->there = false;
+  bo.say("four");
+  BOOST_CHECK_EQUAL(bo.news(), "message bo four");
 }
 
 BOOST_AUTO_TEST_CASE(rooms_are_listed_by_users) {
