@@ -45,6 +45,18 @@ BOOST_AUTO_TEST_CASE(a_publish_is_one_command) {
   BOOST_CHECK_EQUAL(one.engine->stats().connects, 2U);
 }
 
+// Redis has one set of channels for all its databases.
+BOOST_AUTO_TEST_CASE(databases_have_nothing_in_common) {
+  node one(redis.unix_url());
+  node other(redis.unix_url() + "?database=3");
+  node same(redis.unix_url() + "?database=3");
+  const auto ear = other.listen("r");
+  one.publish("r", "not for others").value();
+  one.publish("r", "nor this", keep(10)).value();
+  same.publish("r", "for others").value();
+  BOOST_CHECK(ear->hears("for others "));
+}
+
 BOOST_AUTO_TEST_CASE(keys_live_as_long_as_somebody_may_come_back) {
   node one(redis.unix_url());
   auto o = keep(10);

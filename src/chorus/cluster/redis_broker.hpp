@@ -83,8 +83,14 @@ struct redis_lane {
 // What broker and engine share.
 struct redis_shared {
   redis_shared(redis_target t, redis_options o)
-      : target(std::move(t)), options(std::move(o)), names{options.prefix},
+      : target(std::move(t)), options(std::move(o)), names{prefix()},
         budget(std::make_shared<redis_budget>(options.max_waiting, options.max_waiting_bytes)) {}
+
+  // Channels know no databases: the names must tell them apart.
+  std::string prefix() const {
+    return target.database == 0 ? options.prefix
+                                : options.prefix + std::to_string(target.database) + ":";
+  }
 
   const redis_target target;
   const redis_options options;
