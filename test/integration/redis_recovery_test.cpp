@@ -163,11 +163,20 @@ BOOST_AUTO_TEST_CASE(what_redis_refuses_is_said) {
   says(one.publish("w", "1", keep(10)), chorus::error::bad_option, "WRONGTYPE");
   says(one.page("w"), chorus::error::bad_option, "prefix");
   one.publish("r", "1", keep(10)).value();
+  one.renew("a", 1h);
+  two.renew("b", 1h);
+  one.enter("r", "a", "1").value();
+  two.enter("r", "b", "1b").value();
   redis.ask({"CONFIG", "SET", "maxmemory", "1"});
   says(one.publish("r", "2", keep(10)), chorus::error::lost, "maxmemory");
   says(one.publish("fresh", "2", keep(10)), chorus::error::lost, "OOM");
   BOOST_CHECK(one.publish("r", "passing").has_value());
   BOOST_CHECK_EQUAL(one.history("r"), "1 ");
+  BOOST_CHECK(one.renew("a", 1h));
+  says(one.enter("r", "a", "2"), chorus::error::lost, "OOM");
+  BOOST_CHECK(one.leave("r", "a", "1").has_value());
+  BOOST_CHECK(two.renew("b", 0ms)); // all of it goes
+  BOOST_CHECK_EQUAL(two.list("r"), "");
   redis.ask({"CONFIG", "SET", "maxmemory", "0"});
   one.publish("r", "3", keep(10)).value();
   BOOST_CHECK_EQUAL(one.history("r"), "1 3 ");

@@ -4,6 +4,10 @@
 //   chorus::server_options options;
 //   options.broker = chorus::redis("redis://127.0.0.1:6379/0");
 //
+// A room's history stays in Redis until nothing has been published, and no server has listened, for
+// room_options::history_linger and history_age together, an hour at least; who is present, as long as its
+// server's lease. A connection to Redis that is lost loses what passes (what has no history), and no more.
+//
 // It runs on the first shard of the first server that uses it, with no thread of its own: one connection
 // for commands, pipelined, and one for what is subscribed, to each Redis master. Both come back by
 // themselves. docs/scaling.md says what Redis guarantees and what it does not.

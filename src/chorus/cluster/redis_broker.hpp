@@ -235,6 +235,7 @@ private:
   redis_subscriptions subscriptions_;
   std::unordered_set<std::string> unconfirmed_;            // channels that calls wait for
   std::deque<std::pair<time_point, std::string>> touches_; // of channels, the next one first
+  std::unordered_set<std::string> touched_;                // those in it
   std::unordered_map<std::string, redis_lane> lanes_;
   redis_leases leases_;
   bool claiming_ = false; // one that is dead, of another

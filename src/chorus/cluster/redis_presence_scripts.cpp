@@ -181,16 +181,19 @@ return rooms
 } // namespace
 
 void make_presence_scripts(redis_scripts &all, std::string_view prelude) {
-  const auto make = [&](std::string_view text) {
-    return make_redis_script(std::string(prelude).append(presence_prelude).append(text));
+  const auto make = [&](std::string_view text, std::string_view flags = {}) {
+    return make_redis_script(
+        std::string(flags).append(prelude).append(presence_prelude).append(text));
   };
+  // A Redis that is full of history must not make nodes look dead, nor keep those who have left.
+  constexpr std::string_view full = "#!lua flags=allow-oom\n";
   all.enter = make(enter_text);
-  all.leave = make(leave_text);
+  all.leave = make(leave_text, full);
   all.members = make(members_text);
-  all.remove = make(remove_text);
-  all.renew = make(renew_text);
+  all.remove = make(remove_text, full);
+  all.renew = make(renew_text, full);
   all.add_room = make(add_room_text);
-  all.take_rooms = make(take_rooms_text);
+  all.take_rooms = make(take_rooms_text, full);
 }
 
 } // namespace chorus::detail

@@ -39,7 +39,7 @@ if not e then
 end
 if ARGV[9] ~= '' and h[1] then
   local from = tonumber(ARGV[9])
-  if from < 0 then from = math.max(0, (t - base - tonumber(ARGV[10])) * 4096) end
+  if from < 0 or from > l then from = math.max(0, (t - base - tonumber(ARGV[10])) * 4096) end
   local up = '+'
   while true do
     local some = call('XREVRANGE', s, up, '(' .. id(from), 'COUNT', 32)

@@ -56,11 +56,9 @@ void redis_engine::unsubscribe(const std::string &room, const broker_listener *w
   drop_if_unheard(channel);
 }
 
-// Only what Redis has confirmed is unsubscribed: so the next confirmation is always the answer to what was
-// subscribed last.
 void redis_engine::drop_if_unheard(const std::string &channel) {
   const auto found = subscriptions_.find(channel);
-  if (found == subscriptions_.end() || !found->second.confirmed)
+  if (found == subscriptions_.end())
     return;
   auto &s = found->second;
   std::erase_if(s.listeners, [](const auto &weak) { return weak.expired(); });
@@ -94,6 +92,7 @@ void redis_engine::confirmed(const std::string &channel, bool again) {
 // Those that have waited too long, or all: `why`.
 void redis_engine::fail_waits(const failure *why) {
   std::vector<redis_subscription::waiting> over;
+  std::vector<std::string> unheard;
   std::erase_if(unconfirmed_, [&](const auto &channel) {
     const auto s = subscriptions_.find(channel);
     if (s == subscriptions_.end())
@@ -104,8 +103,12 @@ void redis_engine::fail_waits(const failure *why) {
       over.push_back(std::move(wait));
       return true;
     });
+    if (s->second.waits.empty())
+      unheard.push_back(channel);
     return s->second.waits.empty();
   });
+  for (const auto &channel : unheard)
+    drop_if_unheard(channel);
   for (const auto &wait : over)
     if (why)
       (*wait.answer)(why_not({redis_outcome::kind::not_done, {}, *why}));
@@ -184,7 +187,7 @@ void redis_engine::came_kept(redis_subscription &s, const redis_news &news, brok
 }
 
 void redis_engine::keep_alive(redis_subscription &s, const std::string &channel) {
-  if (!std::exchange(s.kept, true))
+  if (!std::exchange(s.kept, true) && touched_.insert(channel).second)
     touches_.emplace_back(home_->now() + between_touches, channel);
 }
 
@@ -196,8 +199,10 @@ void redis_engine::touch_some() {
     touches_.pop_front();
     drop_if_unheard(channel);
     const auto found = subscriptions_.find(channel);
-    if (found == subscriptions_.end())
+    if (found == subscriptions_.end()) {
+      touched_.erase(channel);
       continue;
+    }
     const auto &room = found->second.room;
     pool_->script(all_redis_scripts().touch,
                   {shared_->names.key(room, ":s"), shared_->names.key(room, ":m")}, {},
