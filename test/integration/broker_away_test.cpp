@@ -12,6 +12,19 @@ constexpr auto buffer = chorus::away_policy::buffer;
 
 BOOST_AUTO_TEST_SUITE(broker_away)
 
+BOOST_AUTO_TEST_CASE(bounds_that_let_nothing_wait_are_complained_of) {
+  auto r = keeping_when(buffer);
+  BOOST_CHECK(chorus::detail::complaint_about(r).empty());
+  r.away_messages = 0;
+  BOOST_CHECK(has(std::string(chorus::detail::complaint_about(r)), "away_messages"));
+  r.when_away = chorus::away_policy::refuse;
+  BOOST_CHECK(chorus::detail::complaint_about(r).empty());
+  r.when_away = chorus::away_policy::degrade;
+  r.away_messages = 1;
+  r.away_bytes = 0;
+  BOOST_CHECK(has(std::string(chorus::detail::complaint_about(r)), "away_bytes"));
+}
+
 BOOST_AUTO_TEST_CASE(what_is_refused_says_why) {
   pair_of t(keeping_when(chorus::away_policy::refuse));
   t.a.engine->go();

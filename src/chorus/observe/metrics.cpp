@@ -165,6 +165,59 @@ void add_traffic(exposition &to, const chorus::detail::census &n) {
       .add(n.broadcast_seconds);
 }
 
+void add_broker(exposition &to, const chorus::detail::census &n) {
+  const auto &e = n.engine;
+  if (!e.any)
+    return;
+  const auto &s = e.stats;
+  to.gauge("chorus_broker_connected", "1 while the broker's engine is there, 0 while it is away.")
+      .add(e.state.away ? 0.0 : 1.0);
+  to.gauge("chorus_broker_away_seconds", "Time that the engine was away so far.")
+      .add(chorus::detail::in_seconds(
+          std::max<std::chrono::nanoseconds>(s.away, e.state.away_in_all)));
+  to.counter("chorus_broker_connects_total", "Connections to the engine that came to be used.")
+      .add(s.connects);
+  to.counter("chorus_broker_disconnects_total", "Those of them that were lost.").add(s.disconnects);
+  to.counter("chorus_broker_commands_total", "Commands sent to the engine.").add(s.commands);
+  to.counter("chorus_broker_received_total",
+             "Messages and changes of presence that the engine sent.")
+      .add(s.received);
+  to.counter("chorus_broker_looked_up_total",
+             "Publishes without an answer whose outcome was found out.")
+      .add(s.looked_up);
+  to.counter("chorus_broker_calls_refused_total",
+             "Calls that failed since the engine was away, or too many waited.")
+      .add(s.refused);
+  to.counter("chorus_broker_gaps_total", "Times that something may have been lost on the way.")
+      .add(s.gaps);
+  to.gauge("chorus_broker_calls", "Calls of the engine without an answer.")
+      .add(static_cast<double>(s.waiting));
+  to.gauge("chorus_broker_call_bytes", "Bytes of them.").add(static_cast<double>(s.waiting_bytes));
+  to.gauge("chorus_broker_lag_seconds",
+           "How long the oldest of them has waited, or the last answer took.")
+      .add(chorus::detail::in_seconds(s.lag));
+  to.histogram("chorus_broker_publish_seconds",
+               "From a publish here to its delivery here, by way of the engine.")
+      .add(n.engine_seconds);
+  to.counter("chorus_broker_messages_total",
+             "What became of messages otherwise: refused; waited, put off until the engine was "
+             "back; unnumbered, given to members here alone; unconfirmed, of which nobody knows; "
+             "replayed, read from the history by members who were there.")
+      .add(e.refused, {{"fate", "refused"}})
+      .add(e.waited, {{"fate", "waited"}})
+      .add(e.unnumbered, {{"fate", "unnumbered"}})
+      .add(e.unconfirmed, {{"fate", "unconfirmed"}})
+      .add(e.replayed, {{"fate", "replayed"}});
+  to.gauge("chorus_broker_waiting_messages", "Messages that wait for the engine to come back.")
+      .add(static_cast<double>(e.waiting));
+  to.gauge("chorus_broker_waiting_bytes", "Bytes of them, with their overhead.")
+      .add(static_cast<double>(e.waiting_bytes));
+  to.gauge("chorus_broker_degraded_rooms", "Rooms that do without the engine now.")
+      .add(static_cast<double>(e.degraded_rooms));
+  to.gauge("chorus_broker_degraded_seconds", "Time that rooms did so far, summed over them.")
+      .add(chorus::detail::in_seconds(e.degraded));
+}
+
 void add_clients(exposition &to, const std::vector<client_row> &rows) {
   if (rows.empty())
     return;
@@ -233,6 +286,7 @@ task<result<std::string>> scrape_state(std::shared_ptr<metrics_state> state) {
   add_sessions(out, *counted);
   add_life(out, *counted, ready);
   add_traffic(out, *counted);
+  add_broker(out, *counted);
   add_clients(out, rows);
   co_return out.text();
 }

@@ -3,6 +3,7 @@
 #include <chorus/protocol/close_code.hpp>
 #include <chorus/protocol/header_text.hpp>
 #include <chorus/protocol/utf8.hpp>
+#include <chorus/server/census.hpp>
 #include <chorus/server/http.hpp>
 #include <chorus/server/hub.hpp>
 #include <chorus/server/json_pages.hpp>
@@ -209,6 +210,43 @@ task<response> close_connection(shared_setup setup, request r) {
   co_return json_error(404, "There is no such connection.");
 }
 
+task<response> show_broker(shared_setup setup, request) {
+  const auto core = setup->core.lock();
+  if (!core)
+    co_return going_down();
+  const auto e = engine_census(*core);
+  if (!e.any)
+    co_return json_error(404, "This server has no broker.");
+  json::object answer;
+  answer["connected"] = !e.state.away;
+  if (e.state.away) {
+    answer["why"] = text_of(e.state.why);
+    answer["away_for_seconds"] = seconds(e.state.away_for);
+  }
+  answer["away_seconds"] = seconds(e.state.away_in_all);
+  answer["connects"] = e.stats.connects;
+  answer["disconnects"] = e.stats.disconnects;
+  answer["commands"] = e.stats.commands;
+  answer["received"] = e.stats.received;
+  answer["looked_up"] = e.stats.looked_up;
+  answer["calls_refused"] = e.stats.refused;
+  answer["gaps"] = e.stats.gaps;
+  answer["calls"] = e.stats.waiting;
+  answer["lag_seconds"] = seconds(e.stats.lag);
+  json::object messages;
+  messages["refused"] = e.refused;
+  messages["waited"] = e.waited;
+  messages["unnumbered"] = e.unnumbered;
+  messages["unconfirmed"] = e.unconfirmed;
+  messages["replayed"] = e.replayed;
+  messages["waiting"] = e.waiting;
+  messages["waiting_bytes"] = e.waiting_bytes;
+  answer["messages"] = std::move(messages);
+  answer["degraded_rooms"] = e.degraded_rooms;
+  answer["degraded_seconds"] = seconds(e.degraded);
+  co_return json_response(answer);
+}
+
 bool authorized(const admin_setup &setup, const http_head &head) {
   constexpr std::string_view scheme = "Bearer ";
   const auto given = head.find("Authorization");
@@ -267,6 +305,7 @@ void add_admin(router &into, std::string_view prefix, std::weak_ptr<server_core>
   add("/rooms", "GET", list_rooms);
   add("/rooms/{room}/users", "GET", list_users);
   add("/rooms/{room}/broadcast", "POST", publish_body);
+  add("/broker", "GET", show_broker);
   add("/connections", "GET", list_connections);
   add("/connections/{id:uint}", "DELETE", close_connection);
   into.absorb(prefix, std::move(part));

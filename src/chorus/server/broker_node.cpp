@@ -25,7 +25,7 @@ std::shared_ptr<broker_node> broker_node::make(std::shared_ptr<shard> home,
 
 broker_node::broker_node(std::shared_ptr<shard> home, std::shared_ptr<broker> engine,
                          std::string name, std::chrono::milliseconds lease)
-    : home_(std::move(home)), engine_(std::move(engine)), name_(std::move(name)), lease_(lease) {}
+    : home_(std::move(home)), engine_(std::move(engine)), name_(std::move(name)), lease_(lease), watch_(engine_) {}
 
 // Perhaps within a call of the engine, which knows by the weak pointer that it listens no more.
 broker_node::~broker_node() {
@@ -114,6 +114,7 @@ void broker_node::renew() {
 
 void broker_node::renewed(const result<bool> &r) {
   renewing_ = false;
+  watch_.renewed(r);
   if (r.has_error()) {
     complain("did not renew this server's lease", r.error());
     return; // and again with the next beat

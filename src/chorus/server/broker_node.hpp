@@ -4,6 +4,7 @@
 
 #include <chorus/async/shard.hpp>
 #include <chorus/server/broker.hpp>
+#include <chorus/server/engine_watch.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -37,6 +38,7 @@ public:
   const std::string &name() const noexcept { return name_; }
   const std::shared_ptr<broker> &engine() const noexcept { return engine_; }
   const std::shared_ptr<shard> &home() const noexcept { return home_; }
+  engine_watch &watch() noexcept { return watch_; }
   // Listens, and keeps its lease, from here on; idempotent.
   void begin();
   // The server stops: the lease is renewed once more, for `grace` longer.
@@ -83,6 +85,7 @@ private:
   const std::shared_ptr<broker> engine_;
   const std::string name_;
   const std::chrono::milliseconds lease_;
+  engine_watch watch_;
   on_command on_command_;
   std::function<void(std::string_view)> complain_;
   std::function<void()> on_fresh_lease_;

@@ -23,6 +23,7 @@ void census::operator+=(const census &other) noexcept {
   members += other.members;
   fan_out_seconds += other.fan_out_seconds;
   broadcast_seconds += other.broadcast_seconds;
+  engine_seconds += other.engine_seconds;
   sessions += other.sessions;
   queued_bytes += other.queued_bytes;
   queued_messages += other.queued_messages;
@@ -94,6 +95,28 @@ task<result<census>> walk(std::shared_ptr<server_shard> where) {
 
 } // namespace
 
+census::of_engine engine_census(const server_core &core) {
+  census::of_engine e;
+  const auto &rooms = core.setup()->rooms;
+  const auto &node = rooms->node();
+  if (!node)
+    return e;
+  e.any = true;
+  e.state = node->watch().look();
+  e.stats = node->engine()->stats();
+  const auto &all = rooms->measures().engine;
+  e.refused = all.refused.load(std::memory_order_relaxed);
+  e.waited = all.waited.load(std::memory_order_relaxed);
+  e.unnumbered = all.unnumbered.load(std::memory_order_relaxed);
+  e.unconfirmed = all.unconfirmed.load(std::memory_order_relaxed);
+  e.replayed = all.replayed.load(std::memory_order_relaxed);
+  e.waiting = all.waiting.load(std::memory_order_relaxed);
+  e.waiting_bytes = all.waiting_bytes.load(std::memory_order_relaxed);
+  e.degraded_rooms = all.degraded_rooms();
+  e.degraded = all.degraded(std::chrono::steady_clock::now());
+  return e;
+}
+
 task<result<census>> take_census(std::shared_ptr<server_core> core) {
   census all;
   all.counts = core->counters();
@@ -106,7 +129,9 @@ task<result<census>> take_census(std::shared_ptr<server_core> core) {
     all.members += rooms.at(i).members.now();
     all.fan_out_seconds += rooms.at(i).fan_out_seconds.now();
     all.broadcast_seconds += rooms.at(i).broadcast_seconds.now();
+    all.engine_seconds += rooms.at(i).engine_seconds.now();
   }
+  all.engine = engine_census(*core);
   for (const auto &where : core->shards()) {
     auto home = where->home().shared_from_this();
     auto work = walk(where);

@@ -5,6 +5,7 @@
 
 #include <chorus/async/task.hpp>
 #include <chorus/base/result.hpp>
+#include <chorus/server/engine_watch.hpp>
 #include <chorus/server/measures.hpp>
 #include <chorus/server/server.hpp>
 
@@ -38,6 +39,22 @@ struct census {
   histogram_sum members;
   histogram_sum fan_out_seconds;
   histogram_sum broadcast_seconds;
+  histogram_sum engine_seconds;
+
+  struct of_engine {
+    bool any = false; // without a broker all else is nothing
+    engine_state state{};
+    broker_stats stats{};
+    std::uint64_t refused = 0;
+    std::uint64_t waited = 0;
+    std::uint64_t unnumbered = 0;
+    std::uint64_t unconfirmed = 0;
+    std::uint64_t replayed = 0;
+    std::size_t waiting = 0;
+    std::size_t waiting_bytes = 0;
+    std::size_t degraded_rooms = 0;
+    std::chrono::nanoseconds degraded{0};
+  } engine{};
 
   session_sums sessions; // of live ones and of those that have ended
   std::size_t queued_bytes = 0;
@@ -72,6 +89,9 @@ private:
   census counted_;
   census_walk *next_walk_;
 };
+
+// From any thread.
+census::of_engine engine_census(const server_core &core);
 
 // On any thread of the runtime. Fails with shut_down when a shard has gone.
 task<result<census>> take_census(std::shared_ptr<server_core> core);

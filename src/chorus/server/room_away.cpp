@@ -46,10 +46,9 @@ bool room_away::takes(room_core &room, std::uint64_t number, in_flight &one) {
     return false;
   ended_ = ended_ || room.closed();
   if (mode_ == mode::here) {
-    const auto now = link_.engine().status();
-    if (now.connected || (ended_ && policy_ == away_policy::buffer))
+    if (link_.engine().status().connected || (ended_ && policy_ == away_policy::buffer))
       return false;
-    go_away(room, failure(error::lost, stage::none, now.why));
+    go_away(room);
   }
   if (mode_ == mode::alone)
     give(room, one);
@@ -90,7 +89,7 @@ void room_away::failed(room_core &room, std::uint64_t number, const failure &why
     given_.erase(number);
     if (policy_ == away_policy::buffer || mode_ == mode::returning) {
       if (mode_ == mode::here)
-        go_away(room, why);
+        go_away(room);
       if (one)
         wait(room, number, std::move(*one));
     } else if (mode_ == mode::alone) {
@@ -99,7 +98,7 @@ void room_away::failed(room_core &room, std::uint64_t number, const failure &why
     } else {
       if (one)
         link_.unanswered().emplace(number, std::move(*one));
-      go_away(room, why);
+      go_away(room);
     }
   }
   if (policy_ != away_policy::refuse)
@@ -125,9 +124,10 @@ void room_away::answered(room_core &room, bool well) {
 }
 
 // What is with the engine still is given to members now, unless there is too much of it to remember.
-void room_away::go_away(room_core &room, const failure &) {
+void room_away::go_away(room_core &room) {
   at_a_time_ = 1;
   back_ = false;
+  link_.node()->watch().look();
   look_after();
   if (policy_ == away_policy::buffer) {
     mode_ = mode::waiting;
@@ -220,7 +220,7 @@ bool room_away::lets_in(room_core &room, const failure &why) {
   if (policy_ != away_policy::degrade || (!alone() && !is_away(why)))
     return false;
   if (!alone())
-    go_away(room, why);
+    go_away(room);
   keep_room(room);
   return true;
 }

@@ -62,7 +62,7 @@ private:
     returning // they wait for the new epoch
   };
 
-  void go_away(room_core &room, const failure &why);
+  void go_away(room_core &room);
   engine_counts &all() const noexcept { return measures_->engine; }
   void begin_degraded(room_core &room);
   void end_degraded(room_core *room) noexcept;

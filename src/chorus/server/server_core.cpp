@@ -99,6 +99,10 @@ server_core::server_core(std::shared_ptr<runtime_core> runtime, server_options o
             return found;
       return session();
     };
+    node->watch().listen([setup = std::weak_ptr(setup_)](const engine_state &now) {
+      if (const auto s = setup.lock())
+        s->log_engine(now);
+    });
     calls_ = std::make_shared<remote_calls>(node, setup_->rooms, std::move(find));
     calls_->listen();
   }

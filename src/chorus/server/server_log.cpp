@@ -18,6 +18,23 @@ void server_setup::report(std::string_view what, const session *s, std::string_v
   }
 }
 
+void server_setup::log_engine(const engine_state &now) noexcept {
+  const auto &all = rooms->measures().engine;
+  const std::array<std::uint64_t, 3> counted{all.waited, all.refused, all.unnumbered};
+  const auto level = now.away ? log_level::warn : log_level::info;
+  if (auto *log = log_for(log_room::server, level)) {
+    if (now.away)
+      write_log(*log, level, log_room::server, 0, "broker_away", {{"why", now.why}});
+    else
+      write_log(*log, level, log_room::server, 0, "broker_back",
+                {{"seconds", in_seconds(now.away_for)},
+                 {"waited", counted[0] - before_away[0]},
+                 {"refused", counted[1] - before_away[1]},
+                 {"unnumbered", counted[2] - before_away[2]}});
+  }
+  before_away = counted;
+}
+
 // In the terms of server_stats.
 void server_shard::count_refusal(refusal why) noexcept {
   const auto which = [&]() -> std::atomic<std::uint64_t> & {

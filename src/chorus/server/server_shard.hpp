@@ -6,6 +6,7 @@
 // on its own shard, and tells what is left of its sessions to forget it.
 
 #include <chorus/server/addresses.hpp>
+#include <chorus/server/engine_watch.hpp>
 #include <chorus/server/handshake_table.hpp>
 #include <chorus/server/hub.hpp>
 #include <chorus/server/limits.hpp>
@@ -20,6 +21,7 @@
 
 #include <boost/asio/cancellation_signal.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -59,6 +61,9 @@ struct server_setup {
   // Tells `on_error` and the log, and never throws.
   void report(std::string_view what, const session *s, std::string_view event = "failed",
               session_id id = 0) const noexcept;
+  // The broker's engine has gone away or is back; one at a time.
+  void log_engine(const engine_state &now) noexcept;
+  std::array<std::uint64_t, 3> before_away{}; // what was counted when it went
   // The log if it wants such a record, else null.
   log_sink *log_for(log_room r, log_level l) const noexcept {
     return detail::log_for(options.log, r, l);

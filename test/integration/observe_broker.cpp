@@ -1,0 +1,210 @@
+// What is told of a broker whose engine goes away and comes back: pages, metrics, the log.
+
+#include "broker_support.hpp"
+#include "observe_support.hpp"
+
+#include <chorus/base/log.hpp>
+#include <chorus/server/broker_node.hpp>
+#include <chorus/server/hub.hpp>
+
+using broker_test::line;
+using observe_test::get;
+using observe_test::scraped;
+using namespace std::chrono_literals;
+
+namespace {
+
+class broker_lines final : public chorus::log_sink {
+public:
+  broker_lines() : log_sink(chorus::log_levels(chorus::log_level::info)) {}
+  void write(const chorus::log_record &record) noexcept override {
+    auto text = chorus::to_text_line(record);
+    std::lock_guard lock(mutex_);
+    if (server_test::has(text, "broker_"))
+      lines_.push_back(std::move(text));
+  }
+  std::vector<std::string> lines() const {
+    std::lock_guard lock(mutex_);
+    return lines_;
+  }
+
+private:
+  mutable std::mutex mutex_;
+  std::vector<std::string> lines_;
+};
+
+// An engine that counts.
+class counting final : public chorus::broker {
+public:
+  explicit counting(std::shared_ptr<line> to) : to_(std::move(to)) {}
+  void publish(chorus::broker_message m, published answer) override {
+    to_->publish(std::move(m), std::move(answer));
+  }
+  void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> l, done answer) override {
+    to_->subscribe(std::move(room), std::move(l), std::move(answer));
+  }
+  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
+    to_->unsubscribe(std::move(room), who);
+  }
+  void history(std::string room, chorus::broker_position since, page_read answer) override {
+    to_->history(std::move(room), std::move(since), std::move(answer));
+  }
+  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
+    to_->enter(std::move(room), std::move(who), most, std::move(answer));
+  }
+  void leave(std::string room, std::string node, std::string id, done answer) override {
+    to_->leave(std::move(room), std::move(node), std::move(id), std::move(answer));
+  }
+  void members(std::string room, members_read answer) override {
+    to_->members(std::move(room), std::move(answer));
+  }
+  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
+    to_->renew(std::move(node), alive, std::move(answer));
+  }
+  void begin_epoch(std::string room, std::string ended, done answer) override {
+    to_->begin_epoch(std::move(room), std::move(ended), std::move(answer));
+  }
+  chorus::broker_status status() const override { return to_->status(); }
+  chorus::broker_stats stats() const override {
+    return {.connects = 3,
+            .disconnects = 2,
+            .commands = 70,
+            .received = 60,
+            .looked_up = 5,
+            .refused = 4,
+            .gaps = 6,
+            .waiting = 7,
+            .waiting_bytes = 800,
+            .lag = 1500ms,
+            .away = 9s};
+  }
+
+private:
+  const std::shared_ptr<line> to_;
+};
+
+struct watched {
+  std::shared_ptr<line> engine = std::make_shared<line>(chorus::make_memory_broker());
+  std::shared_ptr<broker_lines> log = std::make_shared<broker_lines>();
+  observe_test::fixture f;
+
+  explicit watched(chorus::away_policy policy) : f(options(policy)) {
+    f.server->mount_admin("/admin", {.token = "s3cret"});
+    f.server->route("/lobby", [this](chorus::session s, chorus::request) -> chorus::task<> {
+      auto seat = co_await f.server->room("lobby").join(s);
+      while (auto m = co_await s.receive()) {
+      }
+    });
+    f.start();
+  }
+  chorus::server_options options(chorus::away_policy policy) {
+    chorus::server_options o;
+    o.broker = std::make_shared<counting>(engine);
+    o.broker_lease = 1h;
+    o.log = log;
+    o.rooms = [policy](std::string_view) {
+      chorus::room_options r;
+      r.history_messages = 10;
+      r.when_away = policy;
+      return r;
+    };
+    return o;
+  }
+  std::string page() const { return get(f.port(), "/readyz"); }
+  std::string admin() const {
+    return get(f.port(), "/admin/broker", "Authorization: Bearer s3cret\r\n");
+  }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(observe_broker)
+
+BOOST_AUTO_TEST_CASE(a_server_without_a_broker_says_nothing_of_it) {
+  observe_test::fixture f;
+  f.server->mount_admin("/admin", {.token = "s3cret"});
+  f.start();
+  BOOST_CHECK(get(f.port(), "/admin/broker", "Authorization: Bearer s3cret\r\n")
+                  .starts_with("HTTP/1.1 404 "));
+  BOOST_CHECK(!f.scrape().knows("chorus_broker_connected"));
+  BOOST_CHECK(get(f.port(), "/readyz").ends_with("\r\n\r\nready\n"));
+}
+
+BOOST_AUTO_TEST_CASE(what_the_engine_counts_is_shown) {
+  watched w(chorus::away_policy::buffer);
+  const auto s = w.f.scrape();
+  BOOST_TEST(s["chorus_broker_connected"] == 1);
+  BOOST_TEST(s["chorus_broker_connects_total"] == 3);
+  BOOST_TEST(s["chorus_broker_disconnects_total"] == 2);
+  BOOST_TEST(s["chorus_broker_commands_total"] == 70);
+  BOOST_TEST(s["chorus_broker_received_total"] == 60);
+  BOOST_TEST(s["chorus_broker_looked_up_total"] == 5);
+  BOOST_TEST(s["chorus_broker_calls_refused_total"] == 4);
+  BOOST_TEST(s["chorus_broker_gaps_total"] == 6);
+  BOOST_TEST(s["chorus_broker_calls"] == 7);
+  BOOST_TEST(s["chorus_broker_call_bytes"] == 800);
+  BOOST_TEST(s["chorus_broker_lag_seconds"] == 1.5);
+  BOOST_TEST(s["chorus_broker_away_seconds"] == 9);
+  BOOST_TEST(w.page().ends_with("\r\n\r\nready\n"));
+}
+
+BOOST_AUTO_TEST_CASE(an_engine_that_is_away_is_named_everywhere) {
+  watched w(chorus::away_policy::buffer);
+  auto member = server_test::open_session(w.f.port(), "/lobby");
+  auto lobby = w.f.server->room("lobby");
+  BOOST_REQUIRE(server_test::comes_true([&] { return lobby.size() == 1; }));
+  lobby.publish("1");
+  BOOST_TEST(member.read_frame().payload == "1");
+  w.engine->go();
+  lobby.publish("2");
+  lobby.publish("3");
+  auto s = w.f.until([](const scraped &now) { return now["chorus_broker_waiting_messages"] == 2; });
+  BOOST_TEST(s["chorus_broker_connected"] == 0);
+  BOOST_TEST(s["chorus_broker_messages_total{fate=\"waited\"}"] == 2);
+  BOOST_TEST(s["chorus_broker_waiting_bytes"] > 2);
+  BOOST_TEST(s["chorus_broker_publish_seconds_count"] == 1);
+  const auto page = w.page();
+  BOOST_TEST(page.starts_with("HTTP/1.1 200 "));
+  BOOST_TEST(server_test::has(page, "\r\n\r\nready\nbroker: away since 2"));
+  BOOST_TEST(page.ends_with("Z, the engine is away\n"));
+  const auto told = w.admin();
+  BOOST_TEST(server_test::has(told, "\"connected\":false"));
+  BOOST_TEST(server_test::has(told, "\"why\":\"the engine is away\""));
+  BOOST_TEST(server_test::has(told, "\"waiting\":2"));
+
+  w.engine->come_back();
+  BOOST_TEST(member.read_frame().payload == "2");
+  BOOST_TEST(member.read_frame().payload == "3");
+  s = w.f.until([](const scraped &now) { return now["chorus_broker_connected"] == 1; });
+  BOOST_TEST(s["chorus_broker_waiting_messages"] == 0);
+  BOOST_TEST(s["chorus_broker_publish_seconds_count"] == 3);
+  BOOST_TEST(w.page().ends_with("\r\n\r\nready\n"));
+  BOOST_TEST(server_test::has(w.admin(), "\"connected\":true"));
+  const auto lines = w.log->lines();
+  BOOST_REQUIRE_EQUAL(lines.size(), 2u); // once each
+  BOOST_TEST(server_test::has(lines[0], "broker_away"));
+  BOOST_TEST(server_test::has(lines[0], "the engine is away"));
+  BOOST_TEST(server_test::has(lines[1], "broker_back"));
+  BOOST_TEST(server_test::has(lines[1], " waited=2 refused=0 unnumbered=0"));
+  BOOST_TEST(server_test::has(lines[1], " seconds="));
+}
+
+BOOST_AUTO_TEST_CASE(rooms_that_do_without_it_are_counted) {
+  watched w(chorus::away_policy::degrade);
+  auto member = server_test::open_session(w.f.port(), "/lobby");
+  auto lobby = w.f.server->room("lobby");
+  BOOST_REQUIRE(server_test::comes_true([&] { return lobby.size() == 1; }));
+  w.engine->go();
+  lobby.publish("1");
+  BOOST_TEST(member.read_frame().payload == "1");
+  auto s = w.f.scrape();
+  BOOST_TEST(s["chorus_broker_degraded_rooms"] == 1);
+  BOOST_TEST(s["chorus_broker_messages_total{fate=\"unnumbered\"}"] == 1);
+  const auto before = s["chorus_broker_degraded_seconds"];
+  BOOST_TEST(before > 0);
+  w.engine->come_back();
+  s = w.f.until([](const scraped &now) { return now["chorus_broker_degraded_rooms"] == 0; });
+  BOOST_TEST(s["chorus_broker_degraded_seconds"] >= before);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
