@@ -66,6 +66,44 @@ BOOST_AUTO_TEST_CASE(a_loss_while_the_connection_before_is_ended_leaves_nothing_
   BOOST_TEST(p.say("k", {"GET", "k"}) == "OK");
 }
 
+// Redis has forgotten a script; a call that comes while the refusals are still on their way waits behind them.
+BOOST_AUTO_TEST_CASE(what_is_called_later_does_not_overtake_what_goes_again) {
+  std::mutex mutex;
+  std::vector<std::string> seen;
+  fake_redis server([&](unsigned, const fake_redis::words &command) -> std::optional<std::string> {
+    const std::string refusal = "-NOSCRIPT No matching script.\r\n";
+    if (command[0] == "ECHO")
+      return refusal + "+echo\r\n"; // the second one's, late
+    if (!command[0].starts_with("EVAL"))
+      return good_answer(command);
+    std::lock_guard lock(mutex);
+    seen.push_back(command[0] + " " + command.back());
+    if (seen.size() == 2)
+      return "";
+    return seen.size() == 3 ? refusal : "+done\r\n";
+  });
+  const auto count = [&] {
+    std::lock_guard lock(mutex);
+    return seen.size();
+  };
+  living_pool p(server.url());
+  BOOST_REQUIRE(p.comes_up());
+  const auto script = chorus::detail::make_redis_script("return 1");
+  BOOST_TEST(living_pool::text_of(living_pool::get(p.start(script, {"k"}, {"0"}))) == "done");
+  auto first = p.start(script, {"k"}, {"1"});
+  auto second = p.start(script, {"k"}, {"2"});
+  BOOST_TEST(comes_true([&] { return count() == 3; }));
+  std::this_thread::sleep_for(
+      20ms); // whether it is read already changes nothing but what is tested
+  auto third = p.start(script, {"k"}, {"3"});
+  BOOST_TEST(p.say("another", {"ECHO", "x"}) == "echo");
+  for (auto *one : {&first, &second, &third})
+    BOOST_TEST(living_pool::text_of(living_pool::get(std::move(*one))) == "done");
+  const std::vector<std::string> expected{"EVAL 0", "EVALSHA 1", "EVALSHA 2",
+                                          "EVAL 1", "EVALSHA 2", "EVALSHA 3"};
+  BOOST_TEST(seen == expected, boost::test_tools::per_element());
+}
+
 BOOST_AUTO_TEST_CASE(an_answer_to_nothing_ends_the_connection) {
   fake_redis server([&](unsigned, const fake_redis::words &command) -> std::optional<std::string> {
     if (command[0] == "GET")
