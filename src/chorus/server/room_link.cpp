@@ -197,7 +197,8 @@ void room_link::become_ready(room_core &room) {
   troubled_ = false;
   early_bytes_ = 0;
   for (const auto &m : std::exchange(early_, {}))
-    deliver(room, m);
+    if (!of_another_epoch(room, m))
+      deliver(room, m);
   forget_passed(room);
   away_.come_back(room);
   for (const auto &a : std::exchange(arrivals_, {}))

@@ -81,6 +81,7 @@ private:
                           const publish_terms *terms);
   void answered(room_core &room, std::uint64_t number, const result<broker_position> &r);
   void arrived(const broker_message &m);
+  static bool of_another_epoch(room_core &room, const broker_message &m);
   // Whether it is kept here only now.
   bool deliver(room_core &room, const broker_message &m);
   std::optional<std::uint64_t> number_of(const broker_message &m) const noexcept; // none: not ours

@@ -125,11 +125,19 @@ void room_link::forget_passed(room_core &room) {
   });
 }
 
+// It came late, and what followed the end of its epoch has been read, or it came early. The history tells.
+bool room_link::of_another_epoch(room_core &room, const broker_message &m) {
+  return m.at.offset != 0 && room.log() && m.at.epoch != *room.log()->messages().epoch();
+}
+
 void room_link::arrived(const broker_message &m) {
   const auto room = room_.lock();
   if (state_ == state::ready) {
-    deliver(*room, m);
-    return;
+    if (!of_another_epoch(*room, m)) {
+      deliver(*room, m);
+      return;
+    }
+    fill();
   }
   if (state_ == state::idle)
     return;
