@@ -92,11 +92,11 @@ return {o, e, told}
 )lua";
 
 // An offset that was given and is neither here nor trimmed has been lost: Redis has come back with older
-// data. That ends the epoch, and no offset is given twice.
+// data. That ends the epoch, once for all that was given by then ("y"), and no offset is given twice.
 constexpr std::string_view history_text = R"lua(
 local s, m = KEYS[1], KEYS[2]
-local h = call('HMGET', m, 'e', 'l', 'x', 'k')
-local e, l, x = h[1], tonumber(h[2] or 0), h[3]
+local h = call('HMGET', m, 'e', 'l', 'x', 'k', 'y')
+local e, l, x, y = h[1], tonumber(h[2] or 0), h[3], tonumber(h[5] or 0)
 if not e then
   if call('EXISTS', s) == 1 then call('DEL', s) end
   call('HSET', m, 'e', ARGV[3], 'l', 0, 'c', 0, 'b', 0)
@@ -114,14 +114,15 @@ local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
 local trimmed = first and tonumber(first[2][2]) or l
 local after = 0
 if ARGV[1] == e or ARGV[1] == x then after = tonumber(ARGV[2]) end
-local lost = ARGV[1] == e and after > trimmed and #call('XRANGE', s, id(after), id(after)) == 0
+local lost = ARGV[1] == e and after > trimmed and after > y and
+  #call('XRANGE', s, id(after), id(after)) == 0
 if after > l then
   l = after
   call('HSET', m, 'l', text(l))
 end
 if lost then
   x, e = e, ARGV[3]
-  call('HSET', m, 'e', e, 'x', x)
+  call('HSET', m, 'e', e, 'x', x, 'y', text(l))
   call(ARGV[5], ARGV[4], 'g')
 end
 local page = {e, l, trimmed, 0}
