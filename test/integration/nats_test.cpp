@@ -42,7 +42,7 @@ BOOST_AUTO_TEST_SUITE(nats_servers)
 BOOST_AUTO_TEST_CASE(a_client_goes_on_at_another_server) {
   test_support::nats_process nats;
   cluster_node a(nats), b(nats);
-  client ann("ann"), bob("bob");
+  client ann, bob;
   ann.connect(a.server.port(), "/r/x");
   BOOST_CHECK_EQUAL(ann.joined().recovered, -1);
   bob.connect(b.server.port(), "/r/x");
@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_CASE(a_client_goes_on_at_another_server) {
 BOOST_AUTO_TEST_CASE(who_resumes_after_the_data_is_gone_is_told_so) {
   test_support::nats_process nats;
   cluster_node a(nats), b(nats);
-  client ann("ann"), bob("bob");
+  client ann, bob;
   ann.connect(a.server.port(), "/r/x");
   ann.joined();
   bob.connect(b.server.port(), "/r/x");

@@ -360,42 +360,4 @@ task<> nats_core::pause(std::chrono::milliseconds time) {
   co_await timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ec));
 }
 
-void nats_core::take(nats_event &e) {
-  switch (e.what) {
-  case nats_event::kind::up:
-    came_up();
-    return;
-  case nats_event::kind::down:
-    went_down(std::move(e.subject));
-    return;
-  case nats_event::kind::ended:
-    if (way_ == way::closed)
-      return;
-    went_down(std::move(e.subject));
-    spawn(connect_again());
-    return;
-  case nats_event::kind::missed:
-    rooms_->missed();
-    leases_->missed();
-    return;
-  case nats_event::kind::message:
-    break;
-  }
-  if (!e.reply.empty() && e.reply.starts_with("$JS.ACK.")) {
-    take_entry(e);
-    return;
-  }
-  const auto parts = split(e.subject, '.');
-  if (parts.size() < 3)
-    return;
-  if (parts[1] == "r" && parts.size() == 4)
-    take_reply(e, parts[3]);
-  else if (parts[1] == "o")
-    rooms_->arrived(e, parts);
-  else if (parts[1] == "x")
-    rooms_->record_changed(parts[2], e);
-  else if (parts[1] == "y")
-    leases_->changed(parts[2], e);
-}
-
 } // namespace chorus::detail

@@ -1,6 +1,9 @@
-// Requests of the core: each has a number, by which its answer comes to one inbox.
+// Requests of the core, each of which has a number, by which its answer comes to one inbox, and what comes in.
 
 #include <chorus/cluster/nats_core.hpp>
+
+#include <chorus/cluster/nats_leases.hpp>
+#include <chorus/cluster/nats_rooms.hpp>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -134,6 +137,44 @@ task<result<std::vector<nats_entry>>> nats_core::pull(std::string consumer, std:
   if (r.status == 503)
     co_return failure(error::lost, stage::none, "the NATS server has forgotten a consumer");
   co_return std::move(*entries);
+}
+
+void nats_core::take(nats_event &e) {
+  switch (e.what) {
+  case nats_event::kind::up:
+    came_up();
+    return;
+  case nats_event::kind::down:
+    went_down(std::move(e.subject));
+    return;
+  case nats_event::kind::ended:
+    if (way_ == way::closed)
+      return;
+    went_down(std::move(e.subject));
+    spawn(connect_again());
+    return;
+  case nats_event::kind::missed:
+    rooms_->missed();
+    leases_->missed();
+    return;
+  case nats_event::kind::message:
+    break;
+  }
+  if (!e.reply.empty() && e.reply.starts_with("$JS.ACK.")) {
+    take_entry(e);
+    return;
+  }
+  const auto parts = split(e.subject, '.');
+  if (parts.size() < 3)
+    return;
+  if (parts[1] == "r" && parts.size() == 4)
+    take_reply(e, parts[3]);
+  else if (parts[1] == "o")
+    rooms_->arrived(e, parts);
+  else if (parts[1] == "x")
+    rooms_->record_changed(parts[2], e);
+  else if (parts[1] == "y")
+    leases_->changed(parts[2], e);
 }
 
 void nats_core::take_reply(nats_event &e, std::string_view token) {
