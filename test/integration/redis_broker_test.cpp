@@ -247,6 +247,9 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_is_said_by_attach) {
   o = {};
   o.answer_timeout = 0ms;
   says("redis://127.0.0.1", o, chorus::error::bad_option);
+  o = {};
+  o.reconnect.factor = 0.5;
+  says("redis://127.0.0.1", o, chorus::error::bad_option);
   boost::asio::io_context foreign;
   BOOST_CHECK(chorus::redis("redis://127.0.0.1")->attach(foreign.get_executor()).error() ==
               chorus::error::no_runtime);

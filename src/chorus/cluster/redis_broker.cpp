@@ -15,18 +15,12 @@ namespace {
 // Of a call's answer and names, beside its contents.
 constexpr std::size_t call_cost = 256;
 
-std::string complaint_about_redis(const redis_options &o) {
+result<> check_options(const redis_options &o) {
   if (o.prefix.find_first_of("{}") != std::string::npos)
-    return "redis_options::prefix must have no braces: Redis Cluster would place the keys by them";
-  for (const auto &[time, name] :
-       {std::pair(o.connect_timeout, "connect_timeout"),
-        std::pair(o.answer_timeout, "answer_timeout"), std::pair(o.ping_interval, "ping_interval"),
-        std::pair(o.look_up_timeout, "look_up_timeout")})
-    if (time.count() <= 0)
-      return std::string("redis_options::") + name + " must be longer than nothing";
-  if (o.max_waiting == 0 || o.max_waiting_bytes == 0)
-    return "redis_options::max_waiting and max_waiting_bytes must not be zero";
-  return {};
+    return failure(error::bad_option, stage::configure,
+                   "redis_options::prefix must have no braces: Redis Cluster would place the keys "
+                   "by them");
+  return check_redis_options(o);
 }
 
 // The tag of its keys, by which Redis Cluster places them, would be empty.
@@ -56,8 +50,8 @@ public:
   result<> attach(boost::asio::any_io_executor executor) override {
     if (target_failure_.code())
       return target_failure_;
-    if (auto wrong = complaint_about_redis(shared_->options); !wrong.empty())
-      return failure(error::bad_option, stage::configure, std::move(wrong));
+    if (auto usable = check_options(shared_->options); !usable)
+      return usable;
     auto *const found = shard::of(executor);
     if (!found)
       return failure(error::no_runtime, stage::configure,

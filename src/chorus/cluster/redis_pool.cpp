@@ -31,8 +31,6 @@ result<> check_redis_options(const redis_options &o) {
     if (d <= milliseconds::zero() || d > std::chrono::hours(24))
       return bad("connect_timeout, answer_timeout, ping_interval and look_up_timeout are more than "
                  "nothing and at most a day");
-  if (o.look_up_timeout < o.answer_timeout)
-    return bad("look_up_timeout is not below answer_timeout");
   if (o.max_waiting == 0 || o.max_waiting_bytes == 0)
     return bad("max_waiting and max_waiting_bytes are 1 or more");
   if (o.reconnect.initial < milliseconds::zero() || o.reconnect.cap < milliseconds::zero() ||
