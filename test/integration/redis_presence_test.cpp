@@ -113,6 +113,22 @@ BOOST_AUTO_TEST_CASE(a_claim_that_is_left_is_taken_up) {
   BOOST_CHECK(two.enter("r", "a", "2").has_value());
 }
 
+BOOST_AUTO_TEST_CASE(what_was_called_last_is_done) {
+  node one(redis.unix_url());
+  node two(redis.unix_url());
+  const auto ear = two.listen("r");
+  one.renew("a", 1h);
+  one.enter("r", "a", "1").value();
+  std::promise<bool> had;
+  std::promise<bool> left;
+  one.engine->leave("r", "a", "1", [&](const auto &r) { left.set_value(r.has_value()); });
+  one.engine->renew("a", 0ms, [&](const auto &r) { had.set_value(r.has_value() && *r); });
+  one.engine.reset();
+  BOOST_CHECK(left.get_future().get());
+  BOOST_CHECK(had.get_future().get());
+  BOOST_CHECK(ear->hears("+a/1 -a/1 "));
+}
+
 BOOST_AUTO_TEST_CASE(a_renewal_is_one_command) {
   node one(redis.unix_url());
   one.renew("a", 1h);

@@ -3,6 +3,8 @@
 #include <chorus/cluster/redis.hpp>
 #include <chorus/cluster/wire.hpp>
 
+#include <boost/asio/steady_timer.hpp>
+
 #include <algorithm>
 #include <utility>
 
@@ -28,6 +30,24 @@ bool good_room(std::string_view room) {
   return !room.empty() && room.front() != '}' && room.size() <= max_broker_name;
 }
 
+// What was called last is done still, as a lease that is ended: the engine closes when all is answered, or
+// `until`. If its shard stops before, that closes it.
+void wind_up(const std::shared_ptr<redis_engine> &engine,
+             const std::shared_ptr<redis_shared> &shared, time_point until) {
+  engine->home()->post([engine, shared, until] {
+    if (shared->budget->calls() == 0 || clock::now() >= until) {
+      engine->close();
+      return;
+    }
+    engine->drain();
+    const auto timer = std::make_shared<boost::asio::steady_timer>(engine->home()->executor());
+    timer->expires_after(std::chrono::milliseconds(10));
+    timer->async_wait([engine, shared, timer, until](boost::system::error_code) {
+      wind_up(engine, shared, until);
+    });
+  });
+}
+
 class redis_broker final : public broker {
 public:
   redis_broker(result<redis_target> target, redis_options options)
@@ -36,15 +56,13 @@ public:
             target.has_value() ? std::move(*target) : redis_target(), std::move(options))) {}
   ~redis_broker() override {
     std::shared_ptr<redis_engine> engine;
-    std::deque<std::function<void(redis_engine &)>> calls;
     {
       std::lock_guard lock(shared_->mutex);
       shared_->closed = true;
       engine.swap(shared_->engine);
-      calls.swap(shared_->calls);
     }
-    if (engine) // never within a call of it; if its shard has stopped, that closes it
-      engine->home()->post([engine] { engine->close(); });
+    if (engine)
+      wind_up(engine, shared_, clock::now() + shared_->options.answer_timeout);
   }
 
   result<> attach(boost::asio::any_io_executor executor) override {
