@@ -317,6 +317,8 @@ task<result<nats_streams::entries>> nats_streams::read(const nats_stream &s, std
     json::object ask;
     ask["batch"] = most;
     ask["no_wait"] = true;
+    ask["expires"] =
+        500 * nanoseconds; // else it waits for ever for one that has just gone by its age
     ask["max_bytes"] = page_bytes;
     auto got = co_await core_.pull(made.name, to, json::serialize(ask), most);
     if (got.has_value() && got->empty()) { // one that is larger than that
