@@ -90,7 +90,9 @@ BOOST_AUTO_TEST_CASE(who_resumes_after_the_data_is_gone_is_told_so) {
   nats.restart(false);
   BOOST_REQUIRE(a.connected() && b.connected());
   ann.connect(b.server.port(), "/r/x");
-  const auto again = ann.joined();
+  auto again = ann.joined();
+  if (again.recovered == 1) // before that server was told of the gap, which comes then
+    again = ann.joined();
   BOOST_CHECK_EQUAL(again.recovered, 0);
   BOOST_CHECK_EQUAL(again.why, "epoch");
   ann.send("hello");
