@@ -25,7 +25,8 @@ std::shared_ptr<broker_node> broker_node::make(std::shared_ptr<shard> home,
 
 broker_node::broker_node(std::shared_ptr<shard> home, std::shared_ptr<broker> engine,
                          std::string name, std::chrono::milliseconds lease)
-    : home_(std::move(home)), engine_(std::move(engine)), name_(std::move(name)), lease_(lease), watch_(engine_) {}
+    : home_(std::move(home)), engine_(std::move(engine)), name_(std::move(name)), lease_(lease),
+      watch_(engine_) {}
 
 // Perhaps within a call of the engine, which knows by the weak pointer that it listens no more.
 broker_node::~broker_node() {
