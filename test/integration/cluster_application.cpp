@@ -98,7 +98,8 @@ BOOST_FIXTURE_TEST_CASE(clients_that_wander_hear_all_once_in_order, three) {
   trouble.join();
   BOOST_CHECK(any);
   for (const auto &one : clients)
-    BOOST_REQUIRE(comes_true([&] { return one->count() >= 3 * each; }));
+    BOOST_REQUIRE_MESSAGE(comes_true([&] { return one->count() >= 3 * each; }),
+                          state_of(clients, nodes(), "kept"));
   // Behind everything else.
   a->room("kept").publish("end");
   for (const auto &one : clients)
@@ -182,6 +183,7 @@ BOOST_FIXTURE_TEST_CASE(any_bytes_in_any_room, three) {
 BOOST_FIXTURE_TEST_CASE(who_comes_and_goes_is_told_once, three) {
   auto ann = a->enter("/hall?name=ann");
   expect(ann, {"[ann]"});
+  BOOST_REQUIRE(comes_true([&] { return a->engine->present("room/hall") == 1; }));
   auto bob = b->enter("/hall?name=bob&data=1");
   expect(bob, {"[ann,bob=1]"});
   expect(ann, {"+bob=1"});
@@ -211,6 +213,7 @@ BOOST_FIXTURE_TEST_CASE(who_comes_and_goes_is_told_once, three) {
 BOOST_FIXTURE_TEST_CASE(going_to_another_node_is_not_leaving, three) {
   auto bob = c->enter("/garden?name=bob");
   expect(bob, {"[bob]"});
+  BOOST_REQUIRE(comes_true([&] { return c->engine->present("room/garden") == 1; }));
   std::optional<wire> ann(a->enter("/garden?name=ann"));
   expect(*ann, {"[ann,bob]"});
   expect(bob, {"+ann"});
@@ -293,8 +296,10 @@ BOOST_AUTO_TEST_CASE(a_node_that_dies_takes_only_its_members_along) {
   expect(ann, {"[ann]"});
   auto dan = a->enter("/hall?name=dan");
   expect(dan, {"[ann,dan]"});
+  BOOST_REQUIRE(comes_true([&] { return a->engine->present("room/hall") == 2; }));
   auto bob = b->enter("/hall?name=bob");
   expect(bob, {"[ann,bob,dan]"});
+  BOOST_REQUIRE(comes_true([&] { return a->engine->present("room/hall") == 3; }));
   auto cat = c->enter("/hall?name=cat");
   expect(cat, {"[ann,bob,cat,dan]"});
   expect(bob, {"+cat"});

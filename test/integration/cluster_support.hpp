@@ -352,6 +352,27 @@ private:
   std::optional<chorus::client> client_;
 };
 
+// For the sentence of a test that fails.
+inline std::string state_of(const std::vector<std::unique_ptr<listener_client>> &clients,
+                            const std::vector<node *> &nodes, const std::string &room) {
+  std::string text;
+  for (const auto &one : clients) {
+    const auto heard = one->heard();
+    text += "client: " + std::to_string(heard.size()) + " messages" +
+            (heard.empty() ? std::string() : ", the last " + heard.back()) + ", recovered " +
+            std::to_string(one->recovered) + ", lost " + std::to_string(one->lost) +
+            (one->client().current().is_open() ? ", connected\n" : ", not connected\n");
+  }
+  for (auto *n : nodes) {
+    const auto r = n->room(room);
+    const auto s = r.stats();
+    text += "node: " + std::to_string(r.size()) + " members, published " +
+            std::to_string(s.published) + ", refused " + std::to_string(s.refused) +
+            ", not taken by the engine " + std::to_string(s.broker_failures) + "\n";
+  }
+  return text;
+}
+
 inline void wait_for_members(const std::vector<node *> &nodes, const std::string &room,
                              std::size_t all) {
   BOOST_REQUIRE(comes_true([&] {

@@ -19,7 +19,7 @@ void redis_caller::send_own(std::initializer_list<std::string_view> words) {
   waiting_.push_back(std::move(own));
 }
 
-void redis_caller::send(redis_call call, bool asking) {
+void redis_caller::send(redis_request call, bool asking) {
   if (asking)
     send_own({"ASKING"});
   scratch_.clear();
@@ -80,7 +80,7 @@ void redis_caller::lost(const failure &why, std::uint64_t taken) {
   lost_why_ = why;
   known_.clear();
   auto waited = std::exchange(waiting_, {});
-  std::deque<redis_call> unsent;
+  std::deque<redis_request> unsent;
   for (auto &one : waited) {
     if (one.own)
       continue;

@@ -15,7 +15,7 @@
 
 namespace chorus::detail {
 
-struct redis_call {
+struct redis_request {
   std::uint64_t order = 0;          // of the calls of a pool
   std::vector<std::string> words{}; // of a script: the number of keys, the keys, the arguments
   std::shared_ptr<const redis_script> script{};
@@ -30,8 +30,8 @@ class redis_caller;
 
 class redis_caller_user {
 public:
-  virtual void call_replied(redis_caller &from, redis_call call, redis_reply reply) = 0;
-  virtual void call_ended(redis_call call, redis_outcome::kind how, const failure &why) = 0;
+  virtual void call_replied(redis_caller &from, redis_request call, redis_reply reply) = 0;
+  virtual void call_ended(redis_request call, redis_outcome::kind how, const failure &why) = 0;
   // It is open; then what was undecided ends; then there is time for anything else.
   virtual void caller_up(redis_caller &c) = 0;
   virtual void caller_ready(redis_caller &c) = 0;
@@ -50,7 +50,7 @@ public:
                redis_caller_user &owner);
 
   // While it is open. `asking`: ASKING goes before it.
-  void send(redis_call call, bool asking);
+  void send(redis_request call, bool asking);
   // This Redis does not know it any more: its text goes with the next use.
   void forget(const redis_script &which) { known_.erase(which.sha); }
   // What waits is answered not_done or `how`.
@@ -62,7 +62,7 @@ public:
 
 private:
   struct sent_call {
-    redis_call call;
+    redis_request call;
     time_point sent{};
     std::uint64_t end = 0; // in bytes of the link
     bool own = false;      // PING or ASKING, which nobody waits for
@@ -80,8 +80,8 @@ private:
   std::string scratch_;
   std::set<std::string> known_; // SHAs that went by EVAL on this connection
   std::deque<sent_call> waiting_;
-  std::deque<redis_call> undecided_; // sent on `before_`
-  redis_client_id before_;           // not known to have ended; empty: none
+  std::deque<redis_request> undecided_; // sent on `before_`
+  redis_client_id before_;              // not known to have ended; empty: none
   redis_client_id present_;
   time_point lost_at_{};
   failure lost_why_;

@@ -24,7 +24,7 @@ failure refused_for_now(const redis_reply &r) {
 void redis_pool_core::submit(std::string_view key, std::vector<std::string> words,
                              const redis_script *script, redis_answer answer) {
   const auto self = shared_from_this();
-  redis_call call;
+  redis_request call;
   call.order = ++calls_;
   call.words = std::move(words);
   call.answer = std::move(answer);
@@ -59,6 +59,12 @@ void redis_pool_core::submit(std::string_view key, std::vector<std::string> word
 void redis_pool_core::dispatch(parked p) {
   auto *m = p.asking ? master_at(p.to) : owner(p.call.slot);
   if (m && m->caller->open()) {
+    // What another master may still refuse must not be overtaken by what goes to this one.
+    if (std::exchange(asked_[p.call.slot], m) != m && outstanding_[p.call.slot] != 0) {
+      asked_[p.call.slot] = nullptr;
+      park(std::move(p), time_point());
+      return;
+    }
     ++outstanding_[p.call.slot];
     m->caller->send(std::move(p.call), p.asking);
     measure();
@@ -108,7 +114,7 @@ void redis_pool_core::pump_all() {
 void redis_pool_core::lanes_due() {
   const auto self = shared_from_this();
   const auto limit = ground_->home->now() - ground_->options.answer_timeout;
-  std::vector<redis_call> late;
+  std::vector<redis_request> late;
   for (auto &[slot, in] : lanes_)
     for (auto at = in.calls.begin(); at != in.calls.end();)
       if (at->second.call.since < limit) {
@@ -127,14 +133,14 @@ void redis_pool_core::lanes_due() {
     ground_->home->start_after(lanes_alarm_, lanes_tick);
 }
 
-void redis_pool_core::finish(redis_call call, redis_outcome outcome) {
+void redis_pool_core::finish(redis_request call, redis_outcome outcome) {
   --counts_.waiting;
   counts_.waiting_bytes -= call.bytes;
   if (call.answer)
     call.answer(std::move(outcome));
 }
 
-void redis_pool_core::refuse(redis_call call, const failure &why) {
+void redis_pool_core::refuse(redis_request call, const failure &why) {
   redis_outcome outcome;
   outcome.why = why;
   finish(std::move(call), std::move(outcome));
@@ -148,7 +154,7 @@ void redis_pool_core::measure() {
 }
 
 // Refused without being executed, and worth another try: then it is parked.
-bool redis_pool_core::try_again(redis_caller &from, redis_call &call, const redis_reply &reply) {
+bool redis_pool_core::try_again(redis_caller &from, redis_request &call, const redis_reply &reply) {
   if (++call.tries > most_tries)
     return false;
   const auto now = ground_->home->now();
@@ -184,7 +190,7 @@ bool redis_pool_core::try_again(redis_caller &from, redis_call &call, const redi
   return true;
 }
 
-void redis_pool_core::call_replied(redis_caller &from, redis_call call, redis_reply reply) {
+void redis_pool_core::call_replied(redis_caller &from, redis_request call, redis_reply reply) {
   const auto self = shared_from_this();
   const auto slot = call.slot;
   --outstanding_[slot];
@@ -212,7 +218,7 @@ void redis_pool_core::call_replied(redis_caller &from, redis_call call, redis_re
     pump(slot);
 }
 
-void redis_pool_core::call_ended(redis_call call, redis_outcome::kind how, const failure &why) {
+void redis_pool_core::call_ended(redis_request call, redis_outcome::kind how, const failure &why) {
   const auto self = weak_from_this().lock();
   --outstanding_[call.slot];
   redis_outcome outcome;

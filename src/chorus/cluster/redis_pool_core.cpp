@@ -41,7 +41,7 @@ std::int64_t ticks(time_point t) noexcept { return t.time_since_epoch().count();
 redis_pool_core::redis_pool_core(std::shared_ptr<shard> home, const redis_target &target,
                                  const redis_options &options, redis_pool::listener told)
     : ground_(std::make_shared<redis_ground>()), told_(complete(std::move(told))),
-      outstanding_(redis_slots),
+      outstanding_(redis_slots), asked_(redis_slots),
       lanes_alarm_(*this, [](timer &t) noexcept { static_cast<alarm &>(t).core.lanes_due(); }),
       map_backoff_(options.reconnect),
       map_alarm_(*this, [](timer &t) noexcept { static_cast<alarm &>(t).core.map_due(); }) {

@@ -69,7 +69,7 @@ private:
     std::string address{};
   };
   struct parked {
-    redis_call call;
+    redis_request call;
     bool asking = false; // with ASKING at `to`
     redis_address to{};
   };
@@ -90,12 +90,12 @@ private:
   void pump(std::uint16_t slot);
   void pump_all();
   void lanes_due();
-  void finish(redis_call call, redis_outcome outcome);
-  void refuse(redis_call call, const failure &why);
+  void finish(redis_request call, redis_outcome outcome);
+  void refuse(redis_request call, const failure &why);
   void measure();
-  void call_replied(redis_caller &from, redis_call call, redis_reply reply) override;
-  bool try_again(redis_caller &from, redis_call &call, const redis_reply &reply);
-  void call_ended(redis_call call, redis_outcome::kind how, const failure &why) override;
+  void call_replied(redis_caller &from, redis_request call, redis_reply reply) override;
+  bool try_again(redis_caller &from, redis_request &call, const redis_reply &reply);
+  void call_ended(redis_request call, redis_outcome::kind how, const failure &why) override;
   void caller_sent(std::size_t commands) override;
 
   // Masters (redis_pool_core.cpp).
@@ -145,6 +145,7 @@ private:
   std::uint64_t calls_ = 0;
   std::unordered_map<std::string, std::shared_ptr<const redis_script>> scripts_; // by SHA
   std::vector<std::uint32_t> outstanding_;                                       // by slot
+  std::vector<const master *> asked_; // by slot: who was asked last, perhaps gone
   std::unordered_map<std::uint16_t, lane> lanes_;
   alarm lanes_alarm_;
 
