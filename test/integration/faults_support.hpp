@@ -70,8 +70,8 @@ public:
     --on_their_way_;
     changed_.notify_all();
   }
-  void begin(chorus::room to) {
-    room_ = std::move(to);
+  void open(chorus::room to) { room_ = std::move(to); }
+  void begin() {
     thread_ = std::thread([this] { work(); });
   }
   // Returns when everything was answered; false when that does not come.
@@ -209,7 +209,12 @@ public:
       return members == readers_.size();
     }));
     for (std::size_t i = 0; i < count; ++i)
-      publishers_[i]->begin(nodes_[i]->room("kept"));
+      publishers_[i]->open(nodes_[i]->room("kept"));
+    // Whoever is cut off from here on knows its place.
+    const auto first = publishers_[0]->last_word();
+    BOOST_REQUIRE(soon([&] { return books.all_have(first, true); }));
+    for (const auto &p : publishers_)
+      p->begin();
     wandering_ = std::thread([this] {
       while (!stops_) {
         readers_.back()->client().current().abort();
@@ -255,6 +260,16 @@ public:
     for (const auto &n : nodes_)
       sum += n->engine->stats().disconnects;
     return sum;
+  }
+  // The same, once every engine has both connections to its one Redis.
+  std::uint64_t disconnects_so_far() const {
+    BOOST_REQUIRE(soon([&] {
+      for (const auto &n : nodes_)
+        if (const auto s = n->engine->stats(); s.connects != s.disconnects + 2)
+          return false;
+      return true;
+    }));
+    return disconnects();
   }
   std::size_t told() const { // readers
     std::size_t sum = 0;

@@ -48,7 +48,7 @@ struct redis {
   }
   // Until it is noticed. What was on its way may wait for its outcome, and nothing fail yet.
   void kill() {
-    const auto before = run->disconnects();
+    const auto before = run->disconnects_so_far();
     server.kill();
     BOOST_REQUIRE(soon([&] { return run->disconnects() >= before + trial::count; }));
   }
@@ -239,7 +239,7 @@ BOOST_AUTO_TEST_CASE(stands_still_for_too_long) {
 BOOST_AUTO_TEST_CASE(one_node_is_cut_off) {
   begin();
   for (int i = 0; i < 3; ++i) {
-    const auto before = run->disconnects();
+    const auto before = run->disconnects_so_far();
     roads[0]->on([](fault_proxy &p) {
       p.refuse();
       p.cut_all(test_support::ending::reset);
@@ -254,7 +254,7 @@ BOOST_AUTO_TEST_CASE(one_node_is_cut_off) {
 
 BOOST_AUTO_TEST_CASE(one_nodes_way_goes_silent) {
   begin();
-  const auto before = run->disconnects();
+  const auto before = run->disconnects_so_far();
   roads[1]->on([](fault_proxy &p) { p.stall_all(); });
   wait_for(*run, before + 2);
   run->goes_on();
@@ -264,7 +264,7 @@ BOOST_AUTO_TEST_CASE(one_nodes_way_goes_silent) {
 // What was asked has been done, and the answer does not come through.
 BOOST_AUTO_TEST_CASE(answers_are_cut) {
   begin();
-  const auto before = run->disconnects();
+  const auto before = run->disconnects_so_far();
   std::mt19937 random(7);
   for (const auto &r : roads)
     r->on([&](fault_proxy &p) {
@@ -285,7 +285,7 @@ BOOST_AUTO_TEST_CASE(answers_are_cut) {
 
 BOOST_AUTO_TEST_CASE(nothing_but_the_answers_stops) {
   begin();
-  const auto before = run->disconnects();
+  const auto before = run->disconnects_so_far();
   roads[2]->on([](fault_proxy &p) { p.stall_all(test_support::way::down); });
   wait_for(*run, before + 2);
   run->goes_on();
@@ -295,7 +295,7 @@ BOOST_AUTO_TEST_CASE(nothing_but_the_answers_stops) {
 BOOST_AUTO_TEST_CASE(connections_are_killed) {
   begin();
   for (int i = 0; i < 10; ++i) {
-    const auto before = run->disconnects();
+    const auto before = run->disconnects_so_far();
     server.ask({"CLIENT", "KILL", "TYPE", i % 2 == 0 ? "normal" : "pubsub", "SKIPME", "yes"});
     wait_for(*run, before + trial::count);
     run->goes_on(20);
@@ -306,7 +306,7 @@ BOOST_AUTO_TEST_CASE(connections_are_killed) {
 // Redis gives up who does not read what is published.
 BOOST_AUTO_TEST_CASE(subscribers_are_given_up) {
   begin(2000);
-  const auto before = run->disconnects();
+  const auto before = run->disconnects_so_far();
   server.ask({"CONFIG", "SET", "client-output-buffer-limit", "pubsub 1 1 1"});
   wait_for(*run, before + 5);
   server.ask({"CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60"});
@@ -339,7 +339,7 @@ BOOST_AUTO_TEST_CASE(another_becomes_the_master) {
                          impatient());
   });
   run.goes_on();
-  const auto before = run.disconnects();
+  const auto before = run.disconnects_so_far();
   one.kill();
   wait_for(run, before + trial::count);
   run.goes_on();

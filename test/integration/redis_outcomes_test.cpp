@@ -8,7 +8,7 @@ using namespace redis_test;
 using test_support::ending;
 
 struct outcomes {
-  redis_process redis;
+  redis_process redis{std::vector<std::string>{"appendonly yes", "appendfsync always"}};
   proxy between{redis.port()};
   static chorus::redis_options patient() {
     chorus::redis_options o;
@@ -39,6 +39,25 @@ struct outcomes {
     BOOST_REQUIRE(becomes_true([&] { return between.sent() >= before + bytes; }));
     between.cut(end);
     BOOST_REQUIRE(far->goes_down());
+  }
+
+  // Publishes numbers, and nothing that Redis answers to them comes back.
+  void publish_unanswered(answers &all, int from, int to) {
+    between.on_it([](auto &p) { p.stall_all(test_support::way::down); });
+    for (int i = from; i < to; ++i)
+      far->engine->publish(far->make("r", std::to_string(i), keep(1000)), all.next());
+  }
+  // Until `ear` hears what is published then.
+  void restart(bool with_its_data, test_support::recorder &ear) {
+    const auto before = ear.gaps();
+    redis.kill();
+    between.cut(ending::reset);
+    BOOST_REQUIRE(far->goes_down());
+    BOOST_REQUIRE(near.goes_down());
+    redis.restart(with_its_data);
+    BOOST_REQUIRE(far->comes_up());
+    BOOST_REQUIRE(becomes_true([&] { return ear.gaps() > before; }));
+    BOOST_REQUIRE(becomes_true([&] { return near.page("other").has_value(); }));
   }
 };
 
@@ -103,6 +122,54 @@ BOOST_AUTO_TEST_CASE(what_was_trimmed_meanwhile_is_unconfirmed) {
   BOOST_REQUIRE(got[0].has_error());
   BOOST_CHECK(got[0].error() == chorus::error::unconfirmed);
   BOOST_CHECK(got[0].error().message().find("trimmed") != std::string::npos);
+}
+
+// Members have it, and Redis does not any more: sent again they would get it twice.
+BOOST_AUTO_TEST_CASE(what_redis_has_lost_is_unconfirmed_and_not_sent_again) {
+  const auto ear = near.listen("r");
+  far->publish("r", "0", keep(1000)).value();
+  answers all;
+  publish_unanswered(all, 1, 4);
+  BOOST_REQUIRE(ear->hears(numbers(0, 4)));
+  restart(false, *ear);
+  for (const auto &r : all.all()) {
+    BOOST_REQUIRE(r.has_error());
+    BOOST_CHECK(r.error() == chorus::error::unconfirmed);
+    BOOST_CHECK(r.error().message().find("was restarted") != std::string::npos);
+  }
+  far->publish("r", "4", keep(1000)).value();
+  BOOST_CHECK(ear->hears(numbers(4, 5)));
+  BOOST_CHECK_EQUAL(near.history("r"), numbers(4, 5));
+}
+
+BOOST_AUTO_TEST_CASE(what_a_restarted_redis_still_has_is_confirmed) {
+  const auto ear = near.listen("r");
+  far->publish("r", "0", keep(1000)).value();
+  answers all;
+  publish_unanswered(all, 1, 4);
+  BOOST_REQUIRE(ear->hears(numbers(0, 4)));
+  restart(true, *ear);
+  for (const auto &r : all.all())
+    BOOST_CHECK_MESSAGE(r.has_value(), r.error().message());
+  far->publish("r", "4", keep(1000)).value();
+  BOOST_CHECK(ear->hears(numbers(4, 5)));
+  BOOST_CHECK_EQUAL(near.history("r"), numbers(0, 5));
+}
+
+// Whether a Redis that has gone had executed it, nobody knows, even where it is looked up twice.
+BOOST_AUTO_TEST_CASE(what_a_redis_took_with_it_is_unconfirmed_for_good) {
+  far->publish("r", "0", keep(1000)).value();
+  answers all;
+  lose(all, 1, 4, keep(1000), ending::reset);
+  between.on_it([](auto &p) { p.refuse(); });
+  redis.resume();
+  redis.restart();
+  BOOST_REQUIRE(becomes_true([&] { return near.page("other").has_value(); }));
+  between.on_it([](auto &p) { p.listen_again(); });
+  for (const auto &r : all.all())
+    BOOST_CHECK(r.has_error() && r.error() == chorus::error::unconfirmed);
+  BOOST_CHECK(far->publish("r", "4", keep(1000)).has_value());
+  BOOST_CHECK_EQUAL(near.history("r"), "0 4 ");
 }
 
 BOOST_AUTO_TEST_CASE(what_can_not_be_looked_up_in_time_is_unconfirmed) {

@@ -1,5 +1,5 @@
-// The chat page over three servers that share a Redis, behind nginx: users on different servers talk, one
-// server is killed, and both go on.
+// The chat page over three servers that share a Redis, behind nginx and behind HAProxy: users on different
+// servers talk, one server is killed, and both go on.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -101,6 +101,37 @@ http {
   return { http: `http://127.0.0.1:${port}`, said: server.said };
 }
 
+// The same by HAProxy, which asks the nodes themselves whether they are ready.
+async function startHaproxy(t, nodes) {
+  const home = folder('haproxy');
+  const port = await freePort();
+  const servers = nodes.map((node, i) => `  server n${i} ${node.listen} check inter 500ms`).join('\n');
+  fs.writeFileSync(path.join(home, 'haproxy.cfg'), `global
+  maxconn 256
+defaults
+  mode http
+  balance roundrobin
+  timeout connect 5s
+  timeout client 1m
+  timeout server 1m
+  timeout tunnel 1h
+  retries 3
+  option redispatch 1
+  option httpchk GET /readyz
+frontend all
+  bind 127.0.0.1:${port}
+  use_backend chat if { path_beg /ws/ }
+  default_backend pages
+backend pages
+${servers}
+backend chat
+${servers}
+`);
+  const server = daemon(t, 'haproxy', ['-db', '-f', path.join(home, 'haproxy.cfg')], home);
+  await comesTrue(() => accepts({ host: '127.0.0.1', port }), `haproxy: ${server.said()}`);
+  return { http: `http://127.0.0.1:${port}`, said: server.said };
+}
+
 const people = async (page) => (await page.locator('#people li bdi').allTextContents()).sort();
 
 async function stats(node) {
@@ -118,11 +149,11 @@ async function nodeOf(nodes) {
   }, 'one node with a session');
 }
 
-test('users on different servers talk, and go on when one server is killed', async (t) => {
+async function story(t, balance) {
   const redis = await startRedis(t);
   const nodes = await Promise.all([1, 2, 3].map(() =>
     Program.start(t, '--broker', redis.url, '--broker-lease', '3s', '--presence-grace', '10s')));
-  const proxy = await startNginx(t, nodes);
+  const proxy = await balance(t, nodes);
   const context = await launch(t);
 
   const ada = await enter(context, proxy, 'Ada');
@@ -173,4 +204,8 @@ test('users on different servers talk, and go on when one server is killed', asy
   await shot(ada, 'cluster');
   for (const node of nodes.filter((one) => one !== adas)) assert.equal(await node.stop(), 0);
   context.fine();
-});
+}
+
+for (const [name, balance] of [['nginx', startNginx], ['HAProxy', startHaproxy]])
+  test(`users on different servers behind ${name} talk, and go on when one server is killed`,
+    (t) => story(t, balance));

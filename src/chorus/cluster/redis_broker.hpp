@@ -71,6 +71,7 @@ struct redis_publish {
   std::string known{"-1"}; // offset before that
   enum class state : unsigned char { flying, unsettled } is = state::flying;
   bool again = false;
+  std::shared_ptr<redis_trail> trail{}; // of what is kept
 };
 
 // Messages of a room whose outcome is not known. While `settling`, those after them wait.

@@ -26,11 +26,13 @@ void redis_caller::send(redis_request call, bool asking) {
   if (call.script) {
     // The first use on a connection brings the text, so that NOSCRIPT never lets what is behind it overtake.
     const bool known = !known_.insert(call.script->sha).second;
-    write_redis_count(scratch_, call.words.size() + 2);
+    write_redis_count(scratch_, call.words.size() + (call.trail ? 3 : 2));
     write_redis_word(scratch_, known ? "EVALSHA" : "EVAL");
     write_redis_word(scratch_, known ? call.script->sha : call.script->text);
     for (const auto &word : call.words)
       write_redis_word(scratch_, word);
+    if (call.trail)
+      write_redis_word(scratch_, call.trail->only_at(present_.run) ? "1" : "0");
   } else {
     write_redis_command(scratch_, call.words);
   }
@@ -84,8 +86,10 @@ void redis_caller::lost(const failure &why, std::uint64_t taken) {
   for (auto &one : waited) {
     if (one.own)
       continue;
-    auto &to = one.end <= taken ? undecided_ : unsent;
-    to.push_back(std::move(one.call));
+    const bool sent = one.end <= taken;
+    if (sent && one.call.trail)
+      one.call.trail->lost_at(present_.run);
+    (sent ? undecided_ : unsent).push_back(std::move(one.call));
   }
   // Redis executes nothing of a command that has not come whole.
   if (taken != 0)

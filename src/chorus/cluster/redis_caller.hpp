@@ -20,6 +20,7 @@ struct redis_request {
   std::vector<std::string> words{}; // of a script: the number of keys, the keys, the arguments
   std::shared_ptr<const redis_script> script{};
   redis_answer answer{};
+  std::shared_ptr<redis_trail> trail{}; // null: it does not matter
   time_point since{};
   std::size_t bytes = 0;
   std::uint16_t slot = 0;

@@ -53,7 +53,7 @@ void redis_pool::begin() { core_->begin(); }
 void redis_pool::close() noexcept { core_->close(); }
 void redis_pool::command(std::string_view key, std::vector<std::string> words,
                          redis_answer answer) {
-  core_->submit(key, std::move(words), nullptr, std::move(answer));
+  core_->submit(key, std::move(words), nullptr, std::move(answer), {});
 }
 void redis_pool::subscribe(std::string channel) { core_->subscribe(std::move(channel)); }
 void redis_pool::unsubscribe(const std::string &channel) { core_->unsubscribe(channel); }
@@ -63,7 +63,8 @@ failure redis_pool::why_down() const { return core_->why_down(); }
 broker_stats redis_pool::stats() const { return core_->stats(); }
 
 void redis_pool::script(const redis_script &which, std::vector<std::string> keys,
-                        std::vector<std::string> arguments, redis_answer answer) {
+                        std::vector<std::string> arguments, redis_answer answer,
+                        std::shared_ptr<redis_trail> trail) {
   std::vector<std::string> words;
   words.reserve(1 + keys.size() + arguments.size());
   words.push_back(std::to_string(keys.size()));
@@ -71,7 +72,7 @@ void redis_pool::script(const redis_script &which, std::vector<std::string> keys
     for (auto &word : *list)
       words.push_back(std::move(word));
   const auto key = words.size() > 1 ? words[1] : std::string();
-  core_->submit(key, std::move(words), &which, std::move(answer));
+  core_->submit(key, std::move(words), &which, std::move(answer), std::move(trail));
 }
 
 } // namespace chorus::detail

@@ -23,6 +23,23 @@ struct redis_script {
 };
 redis_script make_redis_script(std::string text);
 
+// Where a call may have been executed whose answer never came. Whoever makes it again gives it the same one.
+class redis_trail {
+public:
+  void lost_at(const std::string &run) {
+    elsewhere_ = elsewhere_ || (!run_.empty() && run_ != run);
+    run_ = run;
+  }
+  // Nowhere but in the process `run`, which has what it did then.
+  bool only_at(const std::string &run) const noexcept {
+    return !elsewhere_ && (run_.empty() || run_ == run);
+  }
+
+private:
+  std::string run_; // the process' run_id
+  bool elsewhere_ = false;
+};
+
 // bad_option with a sentence; a pool is to be made only of those that pass.
 result<> check_redis_options(const redis_options &options);
 
@@ -67,9 +84,11 @@ public:
   // connection is EVAL. When Redis forgets scripts in between (SCRIPT FLUSH), those that it refuses go again
   // as EVAL, in their order and before what is called later about the same slot; commands that were
   // under way behind them, and that it did execute, have overtaken them. The same holds for what a cluster
-  // redirects.
+  // redirects. With a `trail` a last argument is added: "1" when `only_at` holds for the Redis that gets it,
+  // else "0".
   void script(const redis_script &which, std::vector<std::string> keys,
-              std::vector<std::string> arguments, redis_answer answer);
+              std::vector<std::string> arguments, redis_answer answer,
+              std::shared_ptr<redis_trail> trail = {});
   // On the master of the channel, as long as it is not unsubscribed: sent again by itself after a loss.
   // In a cluster SSUBSCRIBE, else SUBSCRIBE.
   void subscribe(std::string channel);

@@ -22,12 +22,14 @@ failure refused_for_now(const redis_reply &r) {
 } // namespace
 
 void redis_pool_core::submit(std::string_view key, std::vector<std::string> words,
-                             const redis_script *script, redis_answer answer) {
+                             const redis_script *script, redis_answer answer,
+                             std::shared_ptr<redis_trail> trail) {
   const auto self = shared_from_this();
   redis_request call;
   call.order = ++calls_;
   call.words = std::move(words);
   call.answer = std::move(answer);
+  call.trail = std::move(trail);
   call.since = ground_->home->now();
   call.slot = redis_slot(key);
   for (const auto &word : call.words)

@@ -48,7 +48,7 @@ public:
   void begin();
   void close() noexcept;
   void submit(std::string_view key, std::vector<std::string> words, const redis_script *script,
-              redis_answer answer);
+              redis_answer answer, std::shared_ptr<redis_trail> trail);
   void subscribe(std::string channel);
   void unsubscribe(const std::string &channel);
 

@@ -74,6 +74,7 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
             .count());
   } else {
     p->sent = home_->now();
+    p->trail = std::make_shared<redis_trail>();
     if (const auto s = subscriptions_.find(channel);
         s != subscriptions_.end() && s->second.last != 0)
       p->known = number(s->second.last);
@@ -85,7 +86,8 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
                 {p->wire, channel, verb(), random_epoch(), number(p->messages),
                  std::to_string(p->age.count()), number(p->bytes), lives(*p),
                  p->again ? p->known : std::string(), since},
-                then([p](redis_engine &self, const redis_outcome &o) { self.sent_kept(p, o); }));
+                then([p](redis_engine &self, const redis_outcome &o) { self.sent_kept(p, o); }),
+                p->trail);
 }
 
 void redis_engine::sent_passing(const std::shared_ptr<redis_publish> &p, const redis_outcome &o) {
@@ -127,6 +129,9 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
   const auto offset = number_at(o.reply, 0);
   if (o.reply.items.size() != 3)
     finish(p, redis_nonsense());
+  else if (offset == 0 && number_at(o.reply, 2) != 0)
+    finish(p, unconfirmed("Redis was restarted, or another one is the master, before it answered, "
+                          "and has no such message; others may have got it before"));
   else if (offset == 0)
     finish(p, unconfirmed("the answer was lost, and the room's history since then was trimmed "
                           "before it could be looked up (room_options::history_messages)"));

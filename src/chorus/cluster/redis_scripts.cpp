@@ -27,7 +27,8 @@ local function following(l, t) return math.max(l + 1, (t - base) * 4096) end
 )lua";
 
 // XADD comes first: what refuses writes refuses it, and nothing has been done. What can't be published is
-// taken back.
+// taken back. What another process may have published, whose newest data may be lost, is looked for and never
+// published again: its members would get it twice.
 constexpr std::string_view publish_text = R"lua(
 local s, m, message = KEYS[1], KEYS[2], ARGV[1]
 local t = now()
@@ -37,6 +38,8 @@ if not e then
   e, l, c, b = ARGV[4], 0, 0, 0
   if call('EXISTS', s) == 1 then call('DEL', s) end
 end
+local elsewhere = ARGV[11] == '0'
+if elsewhere and not h[1] then return {0, e, 1} end
 if ARGV[9] ~= '' and h[1] then
   local from = tonumber(ARGV[9])
   if from < 0 or from > l then from = math.max(0, (t - base - tonumber(ARGV[10])) * 4096) end
@@ -49,6 +52,7 @@ if ARGV[9] ~= '' and h[1] then
     end
     if #some < 32 then break end
   end
+  if elsewhere then return {0, e, 1} end
   local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
   if (first and tonumber(first[2][2]) or l) > from then return {0, e, 0} end
 end
