@@ -143,7 +143,7 @@ class reader {
 public:
   reader(account &books, running &loop, const std::string &name, std::vector<std::string> urls,
          account::reading how)
-      : books_(books), number_(books.open(name, how)) {
+      : books_(books), name_(name), number_(books.open(name, how)) {
     chorus::client_options options;
     options.urls = std::move(urls);
     options.order = chorus::url_order::shuffled;
@@ -163,9 +163,17 @@ public:
   }
   chorus::client &client() { return *client_; }
   int lost() const { return lost_; }
+  std::string state() const {
+    const auto s = client_->stats();
+    return name_ + (client_->current().is_open() ? ": connected" : ": not connected") + ", " +
+           std::to_string(s.connects) + " connects, " + std::to_string(s.rooms_recovered) +
+           " times recovered, " + std::to_string(s.rooms_lost) + " times not, " +
+           std::to_string(s.messages_doubled) + " messages dropped as known";
+  }
 
 private:
   account &books_;
+  const std::string name_;
   const std::size_t number_;
   std::atomic<int> lost_{0};
   std::optional<chorus::client> client_;
@@ -202,12 +210,7 @@ public:
       add("plain" + on, {url}, account::reading::plain);
     }
     add("wanderer", all, account::reading::resuming);
-    BOOST_REQUIRE(soon([&] {
-      std::size_t members = 0;
-      for (const auto &n : nodes_)
-        members += n->room("kept").size();
-      return members == readers_.size();
-    }));
+    all_are_in();
     for (std::size_t i = 0; i < count; ++i)
       publishers_[i]->open(nodes_[i]->room("kept"));
     // Whoever is cut off from here on knows its place.
@@ -281,6 +284,7 @@ public:
   // No more is published, and what has to come has come: to plain members, too, or to those who resume.
   void comes_to_an_end(bool plain_too) {
     BOOST_CHECK_MESSAGE(stop(), "not everything was answered");
+    all_are_in(); // who comes back later, and is told that it can't have what it missed, misses the last, too
     std::vector<std::string> last;
     for (const auto &p : publishers_)
       last.push_back(p->last_word());
@@ -308,7 +312,14 @@ public:
              " disconnects, " + std::to_string(s.looked_up) + " looked up, " +
              std::to_string(s.gaps) + " gaps, " + std::to_string(s.waiting) + " waiting, " +
              std::to_string(publishers_[i]->on_their_way()) + " on their way\n";
+      const auto room = nodes_[i]->room("kept");
+      const auto r = room.stats();
+      out += "    its room: " + std::to_string(room.size()) + " members, " +
+             std::to_string(r.published) + " published, " + std::to_string(r.replayed) +
+             " replayed, " + std::to_string(r.broker_failures) + " failures of the engine\n";
     }
+    for (const auto &one : readers_)
+      out += "  " + one->state() + '\n';
     std::lock_guard lock(mutex_);
     for (const auto &[what, times] : complaints_)
       out += "  " + std::to_string(times) + " times told: " + what + "\n";
@@ -320,6 +331,14 @@ public:
 private:
   void add(const std::string &name, std::vector<std::string> urls, account::reading how) {
     readers_.push_back(std::make_unique<reader>(books, clients_, name, std::move(urls), how));
+  }
+  void all_are_in() const {
+    BOOST_REQUIRE(soon([&] {
+      std::size_t members = 0;
+      for (const auto &n : nodes_)
+        members += n->room("kept").size();
+      return members == readers_.size();
+    }));
   }
   bool stop() {
     stops_ = true;
