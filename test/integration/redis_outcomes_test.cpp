@@ -25,8 +25,10 @@ struct outcomes {
   }
 
   // Publishes numbers to a Redis that is stopped, whose connection ends then: by a FIN it executes what it
-  // has got before it hears of that, by a reset it does not.
-  void lose(answers &all, int from, int to, const chorus::room_options &how, ending end) {
+  // has got before it hears of that, by a reset it does not. `alone`: there is no new one, either, until
+  // the proxy listens again.
+  void lose(answers &all, int from, int to, const chorus::room_options &how, ending end,
+            bool alone = false) {
     redis.pause();
     const auto before = between.sent();
     std::size_t bytes = 0;
@@ -37,6 +39,8 @@ struct outcomes {
       far->engine->publish(std::move(m), all.next());
     }
     BOOST_REQUIRE(becomes_true([&] { return between.sent() >= before + bytes; }));
+    if (alone)
+      between.on_it([](auto &p) { p.refuse(); });
     between.cut(end);
     BOOST_REQUIRE(far->goes_down());
   }
@@ -111,8 +115,7 @@ BOOST_AUTO_TEST_CASE(what_passes_can_not_be_looked_up) {
 BOOST_AUTO_TEST_CASE(what_was_trimmed_meanwhile_is_unconfirmed) {
   far->publish("r", "0", keep(1)).value();
   answers all;
-  lose(all, 1, 2, keep(1), ending::fin);
-  between.on_it([](auto &p) { p.refuse(); });
+  lose(all, 1, 2, keep(1), ending::fin, true);
   redis.resume();
   for (int i = 0; i < 300; ++i)
     near.publish("r", "other", keep(1)).value();
@@ -160,8 +163,7 @@ BOOST_AUTO_TEST_CASE(what_a_restarted_redis_still_has_is_confirmed) {
 BOOST_AUTO_TEST_CASE(what_a_redis_took_with_it_is_unconfirmed_for_good) {
   far->publish("r", "0", keep(1000)).value();
   answers all;
-  lose(all, 1, 4, keep(1000), ending::reset);
-  between.on_it([](auto &p) { p.refuse(); });
+  lose(all, 1, 4, keep(1000), ending::reset, true);
   redis.resume();
   redis.restart();
   BOOST_REQUIRE(becomes_true([&] { return near.page("other").has_value(); }));
@@ -179,8 +181,7 @@ BOOST_AUTO_TEST_CASE(what_can_not_be_looked_up_in_time_is_unconfirmed) {
   BOOST_REQUIRE(far->comes_up());
   far->publish("r", "0", keep(10)).value();
   answers all;
-  lose(all, 1, 4, keep(10), ending::reset);
-  between.on_it([](auto &p) { p.refuse(); });
+  lose(all, 1, 4, keep(10), ending::reset, true);
   for (const auto &r : all.all())
     BOOST_CHECK(r.has_error() && r.error() == chorus::error::unconfirmed);
   BOOST_CHECK(far->publish("r", "4", keep(10)).error() == chorus::error::lost);
