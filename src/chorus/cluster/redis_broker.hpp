@@ -69,7 +69,7 @@ struct redis_publish {
   redis_owed<broker_position> answer{};
   time_point sent{};       // first
   std::string known{"-1"}; // offset before that
-  enum class state : unsigned char { flying, unsettled } is = state::flying;
+  bool on_its_way = false; // to be answered
   bool again = false;
   std::shared_ptr<redis_trail> trail{}; // of what is kept
 };
@@ -78,6 +78,7 @@ struct redis_publish {
 struct redis_lane {
   std::deque<std::shared_ptr<redis_publish>> flying{}; // that are kept
   std::deque<std::shared_ptr<redis_publish>> waiting{};
+  std::size_t on_their_way = 0; // of those flying
   bool settling = false;
 };
 
@@ -200,6 +201,7 @@ private:
   void sent_passing(const std::shared_ptr<redis_publish> &p, const redis_outcome &o);
   void sent_kept(const std::shared_ptr<redis_publish> &p, const redis_outcome &o);
   void finish(const std::shared_ptr<redis_publish> &p, result<broker_position> r);
+  redis_lane *idle_lane(const std::string &room);
   void settle(const std::string &room);
   void settle_all();
 

@@ -1,8 +1,11 @@
 #include <chorus/cluster/redis_calls.hpp>
 
+#include <chorus/cluster/redis_protocol.hpp>
 #include <chorus/cluster/wire.hpp>
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 
 namespace chorus::detail {
 
@@ -81,6 +84,14 @@ failure refused_by_redis(const std::string &error_text) {
     detail.hint = "Redis 7.0 or later is needed, with scripts";
   }
   return failure(make_error_code(code), std::move(detail));
+}
+
+bool is_not_executed(const redis_reply &r) {
+  constexpr std::string_view codes[] = {"BUSY",     "CLUSTERDOWN", "TRYAGAIN",
+                                        "NOSCRIPT", "LOADING",     "MASTERDOWN",
+                                        "READONLY", "MOVED",       "ASK"};
+  return std::any_of(std::begin(codes), std::end(codes),
+                     [&](std::string_view code) { return is_redis_error(r, code); });
 }
 
 failure redis_nonsense() {

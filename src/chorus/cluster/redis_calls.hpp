@@ -76,6 +76,8 @@ template <class T> using redis_owed = std::shared_ptr<redis_call<T>>;
 failure why_not(const redis_outcome &o);
 // Redis' sentence and what to do about it.
 failure refused_by_redis(const std::string &error);
+// An error reply to what would be executed at another time.
+bool is_not_executed(const redis_reply &r);
 // The answer is not what the script answers: another version's, or somebody else's.
 failure redis_nonsense();
 

@@ -1,4 +1,5 @@
 #include <chorus/cluster/redis_broker.hpp>
+#include <chorus/cluster/redis_protocol.hpp>
 #include <chorus/cluster/wire.hpp>
 
 #include <chorus/server/history.hpp>
@@ -29,6 +30,12 @@ failure nobody_listens(const std::string &room) {
 failure unconfirmed(const std::string &why) {
   return failure(error::unconfirmed, stage::none,
                  "whether the message was published is not known: " + why);
+}
+
+// Refused when it wanted to write: by then it had found that the first attempt is not there.
+bool has_looked(const redis_reply &refusal) {
+  return is_redis_error(refusal, "OOM") || is_redis_error(refusal, "MISCONF") ||
+         is_redis_error(refusal, "NOREPLICAS");
 }
 
 const std::string &text_at(const redis_reply &r, std::size_t i) {
@@ -80,7 +87,8 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
       p->known = number(s->second.last);
     lanes_[p->room].flying.push_back(p);
   }
-  p->is = redis_publish::state::flying;
+  p->on_its_way = true;
+  ++lanes_[p->room].on_their_way;
   pool_->script(all_redis_scripts().publish,
                 {shared_->names.key(p->room, ":s"), shared_->names.key(p->room, ":m")},
                 {p->wire, channel, verb(), random_epoch(), number(p->messages),
@@ -108,9 +116,11 @@ void redis_engine::sent_passing(const std::shared_ptr<redis_publish> &p, const r
 
 void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redis_outcome &o) {
   using kind = redis_outcome::kind;
-  if (o.is == kind::unknown || (o.is == kind::not_done && p->again)) {
-    p->is = redis_publish::state::unsettled;
-    lanes_[p->room].settling = true;
+  auto &lane = lanes_[p->room];
+  p->on_its_way = false;
+  --lane.on_their_way;
+  if (o.is == kind::unknown || (p->again && (o.is == kind::not_done || is_not_executed(o.reply)))) {
+    lane.settling = true;
     if (o.is == kind::unknown) // else with the next beat, or when Redis is back
       settle(p->room);
     return;
@@ -122,7 +132,7 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
   if (o.is == kind::not_done)
     shared_->refused.fetch_add(1, std::memory_order_relaxed);
   if (auto why = why_not(o); why.code()) {
-    finish(p, std::move(why));
+    finish(p, !p->again || has_looked(o.reply) ? std::move(why) : unconfirmed(why.message()));
     return;
   }
   looked_up_ += p->again ? 1 : 0;
@@ -143,46 +153,61 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
 
 void redis_engine::finish(const std::shared_ptr<redis_publish> &p, result<broker_position> r) {
   if (const auto lane = lanes_.find(p->room); lane != lanes_.end()) {
-    std::erase(lane->second.flying, p);
-    if (lane->second.flying.empty() && !lane->second.settling)
+    // Mostly it is the oldest, or was refused at once: a room may have thousands.
+    auto &flying = lane->second.flying;
+    if (!flying.empty() && flying.back() == p)
+      flying.pop_back();
+    else if (const auto at = std::find(flying.begin(), flying.end(), p); at != flying.end())
+      flying.erase(at);
+    if (flying.empty() && !lane->second.settling)
       lanes_.erase(lane);
   }
   (*p->answer)(std::move(r));
   settle(p->room);
 }
 
+// Null: nothing is to be settled, or something is on its way still.
+redis_lane *redis_engine::idle_lane(const std::string &room) {
+  const auto found = lanes_.find(room);
+  return found == lanes_.end() || !found->second.settling || found->second.on_their_way != 0
+             ? nullptr
+             : &found->second;
+}
+
 // When nothing of the room is on its way: what may have been lost is looked up, and sent again if it was,
 // in its order; then what has waited for that goes out.
 void redis_engine::settle(const std::string &room) {
   const auto name = room; // which may be of what is let go
-  const auto found = lanes_.find(name);
-  if (found == lanes_.end() || !found->second.settling)
+  auto *lane = idle_lane(name);
+  if (!lane)
     return;
-  const auto flying = found->second.flying;
-  if (std::any_of(flying.begin(), flying.end(),
-                  [](const auto &p) { return p->is == redis_publish::state::flying; }))
+  // All of them leave before the first is answered: whoever is told may come back here.
+  std::deque<std::shared_ptr<redis_publish>> late;
+  const auto over = home_->now() - shared_->options.look_up_timeout;
+  for (auto &flying = lane->flying; !flying.empty() && flying.front()->sent < over;
+       flying.pop_front())
+    late.push_back(std::move(flying.front()));
+  for (const auto &p : late)
+    (*p->answer)(unconfirmed("it could not be looked up before redis_options::look_up_timeout"));
+  lane = idle_lane(name);
+  if (!lane)
     return;
-  if (flying.empty()) {
-    auto waiting = std::exchange(found->second.waiting, {});
-    lanes_.erase(found);
+  if (lane->flying.empty()) {
+    auto waiting = std::exchange(lane->waiting, {});
+    lanes_.erase(name);
     for (const auto &p : waiting)
       publish(p);
     return;
   }
-  const auto over = home_->now() - shared_->options.look_up_timeout;
-  if (flying.front()->sent < over) {
-    finish(flying.front(), unconfirmed("it could not be looked up before "
-                                       "redis_options::look_up_timeout"));
-    return; // which has gone on with the next
-  }
   if (!pool_->up() && !pool_->clustered())
     return;
-  for (const auto &p : flying) {
+  const auto all = lane->flying; // from which an answer within `send` takes
+  for (const auto &p : all) {
     p->again = true;
-    p->is = redis_publish::state::flying;
-  }
-  for (const auto &p : flying)
     send(p);
+    if (!p->on_its_way) // refused at once: those behind it must not overtake it
+      return;
+  }
 }
 
 void redis_engine::settle_all() {
