@@ -77,14 +77,20 @@ BOOST_AUTO_TEST_CASE(keys_live_as_long_as_somebody_may_come_back) {
   // What a node says of a silent room to which it listens.
   redis.ask({"PEXPIRE", "chorus:{short}:s", "1000000"});
   redis.ask({"PEXPIRE", "chorus:{short}:m", "1000000"});
+  redis.ask({"PEXPIRE", "chorus:{asked}:m", "1000000"});
   const auto &touch = chorus::detail::all_redis_scripts().touch.text;
   for (const char *room : {"short", "asked", "none"}) {
     const auto key = "chorus:{" + std::string(room) + "}";
-    redis.ask({"EVAL", touch, "2", key + ":s", key + ":m"});
+    redis.ask({"EVAL", touch, "2", key + ":s", key + ":m", "3600000"});
   }
   BOOST_CHECK_GT(lives("chorus:{short}:s"), 3'000'000);
   BOOST_CHECK_GT(lives("chorus:{short}:m"), 3'000'000);
+  BOOST_CHECK_GT(lives("chorus:{asked}:m"), 3'000'000);
   BOOST_CHECK_EQUAL(lives("chorus:{none}:m"), -2);
+  // Nor may one end to which nothing was ever published, and that is read.
+  redis.ask({"PEXPIRE", "chorus:{asked}:m", "1000000"});
+  one.page("asked").value();
+  BOOST_CHECK_GT(lives("chorus:{asked}:m"), 3'000'000);
 }
 
 BOOST_AUTO_TEST_CASE(large_histories_come_in_pages) {

@@ -145,6 +145,27 @@ BOOST_AUTO_TEST_CASE(what_redis_has_lost_is_unconfirmed_and_not_sent_again) {
   BOOST_CHECK_EQUAL(near.history("r"), numbers(4, 5));
 }
 
+// The same process has thrown all away.
+BOOST_AUTO_TEST_CASE(what_went_with_all_data_is_unconfirmed) {
+  const auto ear = near.listen("r");
+  const auto own = far->listen("r");
+  far->publish("r", "0", keep(1000)).value();
+  BOOST_REQUIRE(own->hears("0 "));
+  answers all;
+  publish_unanswered(all, 1, 4);
+  BOOST_REQUIRE(ear->hears(numbers(0, 4)));
+  redis.ask({"FLUSHALL"});
+  between.cut(ending::reset);
+  for (const auto &r : all.all()) {
+    BOOST_REQUIRE(r.has_error());
+    BOOST_CHECK(r.error() == chorus::error::unconfirmed);
+    BOOST_CHECK(r.error().message().find("data are gone") != std::string::npos);
+  }
+  BOOST_REQUIRE(far->comes_up());
+  far->publish("r", "4", keep(1000)).value();
+  BOOST_CHECK(ear->hears(numbers(4, 5)));
+}
+
 BOOST_AUTO_TEST_CASE(what_a_restarted_redis_still_has_is_confirmed) {
   const auto ear = near.listen("r");
   far->publish("r", "0", keep(1000)).value();

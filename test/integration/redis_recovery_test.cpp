@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(all_is_thrown_away_while_it_runs) {
   const auto first = one.publish("r", "1", keep(10)).value();
   BOOST_CHECK(ear->hears("+a/1 1 "));
   redis.ask({"FLUSHALL"});
-  const auto second = one.publish("r", "2", keep(10)).value();
+  const auto second = two.publish("r", "2", keep(10)).value(); // by one that knows the last offset
   BOOST_CHECK_NE(second.epoch, first.epoch);
   BOOST_CHECK_GT(second.offset, first.offset);
   BOOST_CHECK(ear->hears("2 "));
@@ -138,6 +138,50 @@ BOOST_AUTO_TEST_CASE(a_hole_is_noticed) {
     redis.ask({"PUBLISH", "chorus:{r}", bad});
   one.publish("r", "y").value();
   BOOST_CHECK(ear->hears("y "));
+}
+
+// What another version, or somebody else, has put there.
+BOOST_AUTO_TEST_CASE(what_can_not_be_read_is_passed_over) {
+  const auto ear = two.listen("r");
+  const auto first = one.publish("r", "1", keep(2000)).value();
+  BOOST_CHECK(ear->hears("1 "));
+  const auto forge = [&](std::uint64_t offset, std::uint64_t before, const std::string &message) {
+    constexpr std::uint64_t base = 1'577'836'800'000;
+    redis.ask({"XADD", "chorus:{r}:s",
+               std::to_string(offset / 4096 + base) + "-" + std::to_string(offset % 4096), "p",
+               std::to_string(before), "b", "0", "m", message});
+    redis.ask({"HSET", "chorus:{r}:m", "l", std::to_string(offset)});
+    redis.ask({"PUBLISH", "chorus:{r}",
+               "m" + first.epoch + " " + std::to_string(offset) + " " + std::to_string(before) +
+                   " " + message});
+  };
+  auto last = first.offset;
+  for (int i = 0; i < 600; ++i, ++last) // more than a page has
+    forge(last + 1, last, i % 2 == 0 ? "garbage" : "");
+  one.publish("r", "2", keep(2000)).value();
+  BOOST_CHECK(ear->hears("2 "));
+  BOOST_CHECK_EQUAL(ear->gaps(), 0);
+  BOOST_CHECK_EQUAL(two.history("r"), "1 2 ");
+  BOOST_CHECK_EQUAL(two.history("r", first), "2 ");
+}
+
+// As by a replica that lacks the newest, and whose clock is behind.
+BOOST_AUTO_TEST_CASE(offsets_follow_what_nodes_have) {
+  const auto ear = two.listen("r");
+  const auto first = one.publish("r", "1", keep(10)).value();
+  BOOST_CHECK(ear->hears("1 "));
+  const auto later = first.offset + std::uint64_t{4096} * 3'600'000;
+  const auto forge = [&](const std::string &epoch) {
+    redis.ask({"PUBLISH", "chorus:{r}",
+               "m" + epoch + " " + std::to_string(later) + " " + std::to_string(first.offset) +
+                   " 1t" + std::string("\1o\0\0\0\0\1x", 8)});
+    BOOST_REQUIRE(ear->hears("x "));
+  };
+  forge("another"); // which says nothing of this one
+  BOOST_CHECK_LT(two.publish("r", "2", keep(10)).value().offset, later);
+  BOOST_CHECK(ear->hears("2 "));
+  forge(first.epoch);
+  BOOST_CHECK_GT(two.publish("r", "3", keep(10)).value().offset, later);
 }
 
 BOOST_AUTO_TEST_CASE(scripts_are_forgotten) {

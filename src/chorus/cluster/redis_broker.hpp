@@ -188,7 +188,7 @@ private:
   // Subscriptions.
   void came(std::string_view channel, std::string_view payload);
   void confirmed(const std::string &channel, bool again);
-  void came_kept(redis_subscription &s, const redis_news &news, broker_message &m);
+  void came_kept(redis_subscription &s, const redis_news &news);
   template <class F> void tell(redis_subscription &s, F f);
   void gap(redis_subscription &s);
   void drop_if_unheard(const std::string &channel);

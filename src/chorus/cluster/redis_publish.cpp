@@ -13,8 +13,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Keys live on for so long after the last message, or the last word of a server that listens.
-constexpr std::chrono::milliseconds least_life = 1h;
 // Bounds of a page of history, as far as its last message allows.
 constexpr const char *page_messages = "500";
 constexpr const char *page_bytes = "1048576";
@@ -49,7 +47,7 @@ std::uint64_t number_at(const redis_reply &r, std::size_t i) {
 } // namespace
 
 std::string redis_engine::lives(const redis_publish &p) const {
-  return std::to_string(std::max(least_life, p.linger + p.age).count());
+  return std::to_string(std::max(redis_least_life, p.linger + p.age).count());
 }
 
 void redis_engine::publish(std::shared_ptr<redis_publish> p) {
@@ -74,6 +72,9 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
         then([p](redis_engine &self, const redis_outcome &o) { self.sent_passing(p, o); }));
     return;
   }
+  broker_position seen;
+  if (const auto s = subscriptions_.find(channel); s != subscriptions_.end() && s->second.last != 0)
+    seen = {s->second.epoch, s->second.last};
   std::string since;
   if (p->again) {
     since = std::to_string(
@@ -82,9 +83,8 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
   } else {
     p->sent = home_->now();
     p->trail = std::make_shared<redis_trail>();
-    if (const auto s = subscriptions_.find(channel);
-        s != subscriptions_.end() && s->second.last != 0)
-      p->known = number(s->second.last);
+    if (seen.offset != 0)
+      p->known = number(seen.offset);
     lanes_[p->room].flying.push_back(p);
   }
   p->on_its_way = true;
@@ -93,7 +93,7 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
                 {shared_->names.key(p->room, ":s"), shared_->names.key(p->room, ":m")},
                 {p->wire, channel, verb(), random_epoch(), number(p->messages),
                  std::to_string(p->age.count()), number(p->bytes), lives(*p),
-                 p->again ? p->known : std::string(), since},
+                 p->again ? p->known : std::string(), since, seen.epoch, number(seen.offset)},
                 then([p](redis_engine &self, const redis_outcome &o) { self.sent_kept(p, o); }),
                 p->trail);
 }
@@ -140,8 +140,10 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
   if (o.reply.items.size() != 3)
     finish(p, redis_nonsense());
   else if (offset == 0 && number_at(o.reply, 2) != 0)
-    finish(p, unconfirmed("Redis was restarted, or another one is the master, before it answered, "
-                          "and has no such message; others may have got it before"));
+    finish(p, unconfirmed(
+                  "Redis was restarted, another one is the master, or the room's data are gone, "
+                  "since it was asked, and it has no such message; others may have got it "
+                  "before"));
   else if (offset == 0)
     finish(p, unconfirmed("the answer was lost, and the room's history since then was trimmed "
                           "before it could be looked up (room_options::history_messages)"));
@@ -226,8 +228,8 @@ void redis_engine::history(const std::string &room, const broker_position &since
     keep_alive(s->second, s->first);
   pool_->script(all_redis_scripts().history, {names.key(room, ":s"), names.key(room, ":m")},
                 {since.epoch, number(since.offset), random_epoch(), names.channel(room), verb(),
-                 std::to_string(least_life.count()), page_messages, page_bytes},
-                then([a, room](redis_engine &, const redis_outcome &o) {
+                 std::to_string(redis_least_life.count()), page_messages, page_bytes},
+                then([a, room](redis_engine &self, const redis_outcome &o) {
                   if (auto why = why_not(o); why.code()) {
                     (*a)(std::move(why));
                     return;
@@ -244,15 +246,17 @@ void redis_engine::history(const std::string &room, const broker_position &since
                   }
                   for (std::size_t i = 4; i < items.size(); i += 2) {
                     auto m = read_broker_message(items[i + 1].text);
-                    if (m.has_error()) {
-                      (*a)(m.error());
-                      return;
-                    }
+                    if (m.has_error()) // of another version, or somebody else's: the others count
+                      continue;
                     m->room = room;
                     m->at = {page.epoch, redis_offset(items[i].text)};
                     page.messages.push_back(std::move(*m));
                   }
-                  (*a)(std::move(page));
+                  // From the last one of none nobody could go on.
+                  if (page.more && page.messages.empty() && items.size() > 4)
+                    self.history(room, {page.epoch, redis_offset(items[items.size() - 2].text)}, a);
+                  else
+                    (*a)(std::move(page));
                 }));
 }
 

@@ -32,14 +32,16 @@ local function following(l, t) return math.max(l + 1, (t - base) * 4096) end
 constexpr std::string_view publish_text = R"lua(
 local s, m, message = KEYS[1], KEYS[2], ARGV[1]
 local t = now()
-local h = call('HMGET', m, 'e', 'l', 'c', 'b', 'k')
+local h = call('HMGET', m, 'e', 'l', 'c', 'b', 'k', 'x')
 local e, l, c, b = h[1], tonumber(h[2] or 0), tonumber(h[3] or 0), tonumber(h[4] or 0)
 if not e then
   e, l, c, b = ARGV[4], 0, 0, 0
   if call('EXISTS', s) == 1 then call('DEL', s) end
 end
-local elsewhere = ARGV[11] == '0'
-if elsewhere and not h[1] then return {0, e, 1} end
+local elsewhere = ARGV[#ARGV] == '0'
+-- Nothing is here where something was when it was first asked: the first attempt may have gone with it.
+local gone = ARGV[9] ~= '' and ARGV[9] ~= '-1'
+if (elsewhere or gone) and not h[1] then return {0, e, 1} end
 if ARGV[9] ~= '' and h[1] then
   local from = tonumber(ARGV[9])
   if from < 0 or from > l then from = math.max(0, (t - base - tonumber(ARGV[10])) * 4096) end
@@ -56,7 +58,10 @@ if ARGV[9] ~= '' and h[1] then
   local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
   if (first and tonumber(first[2][2]) or l) > from then return {0, e, 0} end
 end
-local o = following(l, t)
+-- A replica that has taken over may lack the newest, and its clock be behind.
+local seen = 0
+if ARGV[11] == e or ARGV[11] == h[6] or not h[1] then seen = tonumber(ARGV[12]) end
+local o = following(math.max(l, seen), t)
 call('XADD', s, id(o), 'p', text(l), 'b', text(c), 'm', message)
 local told = redis.pcall(ARGV[3], ARGV[2],
   'm' .. e .. ' ' .. text(o) .. ' ' .. text(l) .. ' ' .. message)
@@ -113,6 +118,8 @@ if h[4] then
   if tonumber(age) > 0 then
     call('XTRIM', s, 'MINID', '=', id(math.max(0, (now() - age - base) * 4096)))
   end
+else
+  call('PEXPIRE', m, ARGV[6]) -- nothing was published yet
 end
 local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
 local trimmed = first and tonumber(first[2][2]) or l
@@ -156,8 +163,7 @@ return 1
 
 constexpr std::string_view touch_text = R"lua(
 local k = call('HGET', KEYS[2], 'k')
-local lives = k and string.match(k, ' (%d+)$')
-if not lives then return 0 end
+local lives = k and string.match(k, ' (%d+)$') or ARGV[1]
 call('PEXPIRE', KEYS[1], lives)
 return call('PEXPIRE', KEYS[2], lives)
 )lua";

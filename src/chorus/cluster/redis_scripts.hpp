@@ -16,15 +16,20 @@
 
 #include <chorus/cluster/redis_pool.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace chorus::detail {
 
+// Keys live on for so long after the last message, or the last word of a server that listens; or longer.
+inline constexpr std::chrono::milliseconds redis_least_life = std::chrono::hours(1);
+
 struct redis_scripts {
   // KEYS s m; ARGV message, channel, verb, new epoch, messages, age, bytes, time to live, then what is known
-  // of the first attempt: empty, or the last offset before it (-1: none known), and ms since.
+  // of the first attempt: empty, or the last offset before it (-1: none known), and ms since; then an epoch and
+  // its newest offset that are known to be given (empty and 0: none); last the trail's.
   // {offset, epoch, receivers}; offset 0: whether it is there already can't be known any more.
   redis_script publish;
   // KEYS s m; ARGV epoch and offset, new epoch, channel, verb, time to live, messages and bytes of a page.
@@ -32,7 +37,7 @@ struct redis_scripts {
   redis_script history;
   // KEYS m; ARGV ended epoch, new epoch, channel, verb.
   redis_script begin_epoch;
-  // KEYS s m: they are still in use.
+  // KEYS s m; ARGV time to live of what was never published to: they are still in use.
   redis_script touch;
 
   // KEYS p c d; ARGV id, member, incarnation, most, channel, verb, new epoch. {what, how many it has}; what:

@@ -145,12 +145,15 @@ void redis_engine::came(std::string_view channel, std::string_view payload) {
     return;
   case redis_news::kind::kept:
   case redis_news::kind::passing: {
+    // One that can't be read has its place: those after it name it.
+    if (news.is == redis_news::kind::kept)
+      came_kept(s, news);
     auto m = read_broker_message(news.rest);
     if (m.has_error())
       return;
     m->room = s.room;
     if (news.is == redis_news::kind::kept)
-      came_kept(s, news, *m);
+      m->at = {news.epoch, news.offset};
     tell(s, [&](broker_listener &to) { to.on_message(*m); });
     break;
   }
@@ -177,13 +180,12 @@ void redis_engine::came(std::string_view channel, std::string_view payload) {
 
 // Each message names the one before it: if that is not the newest known, something was missed, or Redis has
 // come back with less than it had. Reading the history finds out which.
-void redis_engine::came_kept(redis_subscription &s, const redis_news &news, broker_message &m) {
+void redis_engine::came_kept(redis_subscription &s, const redis_news &news) {
   keep_alive(s, shared_->names.channel(s.room));
   if (s.last != 0 && (s.epoch != news.epoch || s.last != news.before))
     gap(s);
   s.epoch = news.epoch;
   s.last = news.offset;
-  m.at = {news.epoch, news.offset};
 }
 
 void redis_engine::keep_alive(redis_subscription &s, const std::string &channel) {
@@ -205,8 +207,8 @@ void redis_engine::touch_some() {
     }
     const auto &room = found->second.room;
     pool_->script(all_redis_scripts().touch,
-                  {shared_->names.key(room, ":s"), shared_->names.key(room, ":m")}, {},
-                  [](const redis_outcome &) {});
+                  {shared_->names.key(room, ":s"), shared_->names.key(room, ":m")},
+                  {std::to_string(redis_least_life.count())}, [](const redis_outcome &) {});
     touches_.emplace_back(home_->now() + between_touches, std::move(channel));
   }
 }
