@@ -219,6 +219,8 @@ void redis_process::start() {
     const int nowhere = ::open("/dev/null", O_RDWR);
     for (const int fd : {0, 1, 2})
       ::dup2(nowhere, fd);
+    // Sockets of the test, of which some were opened without CLOEXEC, would stay open with the server.
+    ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     ::execvp(argv[0], const_cast<char *const *>(argv));
     ::_exit(127);
   }

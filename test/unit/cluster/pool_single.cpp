@@ -4,6 +4,9 @@
 
 #include <chorus/cluster/redis_protocol.hpp>
 
+#include <poll.h>
+#include <unistd.h>
+
 using namespace pool_test;
 
 namespace {
@@ -134,6 +137,18 @@ BOOST_AUTO_TEST_CASE(a_restart_is_told_and_overcome) {
   BOOST_TEST(p.has_event("restarted"));
   BOOST_TEST(p.down_count() == 1U);
   BOOST_TEST(p.pool().stats().disconnects == 2U);
+}
+
+// Else the other end of a connection of this test would not see it end.
+BOOST_AUTO_TEST_CASE(a_server_of_a_test_inherits_nothing) {
+  int ends[2];
+  BOOST_REQUIRE(::pipe(ends) == 0); // without O_CLOEXEC
+  redis_process server;
+  ::close(ends[1]);
+  pollfd end{ends[0], POLLIN, 0};
+  BOOST_TEST(::poll(&end, 1, 0) == 1);
+  BOOST_TEST((end.revents & POLLHUP) != 0);
+  ::close(ends[0]);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
