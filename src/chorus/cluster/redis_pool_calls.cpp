@@ -62,8 +62,9 @@ void redis_pool_core::dispatch(parked p) {
   auto *m = p.asking ? master_at(p.to) : owner(p.call.slot);
   if (m && m->caller->open()) {
     // What another master may still refuse must not be overtaken by what goes to this one.
-    if (std::exchange(asked_[p.call.slot], m) != m && outstanding_[p.call.slot] != 0) {
-      asked_[p.call.slot] = nullptr;
+    if (std::exchange(asked_[p.call.slot], m->number) != m->number &&
+        outstanding_[p.call.slot] != 0) {
+      asked_[p.call.slot] = 0;
       park(std::move(p), time_point());
       return;
     }

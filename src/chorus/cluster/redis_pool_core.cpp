@@ -142,6 +142,7 @@ void redis_pool_core::event(const std::string &sentence) {
 std::shared_ptr<redis_pool_core::master>
 redis_pool_core::make_master(const redis_address &where, std::shared_ptr<redis_locator> locator) {
   auto made = std::make_shared<master>();
+  made->number = ++masters_made_;
   made->where = where;
   made->caller = std::make_shared<redis_caller>(ground_, std::move(locator), *this);
   made->caller->keep(weak_from_this());

@@ -59,6 +59,7 @@ public:
 
 private:
   struct master {
+    std::uint64_t number = 0; // no other one of this pool ever has it
     redis_address where{};
     std::shared_ptr<redis_caller> caller{};
     std::shared_ptr<redis_subscriber> subscriber{}; // null: nothing was subscribed yet
@@ -143,9 +144,10 @@ private:
   bool told_up_owed_ = true;
 
   std::uint64_t calls_ = 0;
+  std::uint64_t masters_made_ = 0;
   std::unordered_map<std::string, std::shared_ptr<const redis_script>> scripts_; // by SHA
   std::vector<std::uint32_t> outstanding_;                                       // by slot
-  std::vector<const master *> asked_; // by slot: who was asked last, perhaps gone
+  std::vector<std::uint64_t> asked_; // by slot: number of who was asked last; 0: nobody
   std::unordered_map<std::uint16_t, lane> lanes_;
   alarm lanes_alarm_;
 
