@@ -273,4 +273,18 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_is_said_by_attach) {
   BOOST_CHECK(idle.publish("r", "1").error() == chorus::error::shut_down);
 }
 
+BOOST_AUTO_TEST_CASE(figures_that_are_asked_for_pile_nothing_up) {
+  boost::asio::io_context io;
+  chorus::runtime rt(io);
+  const auto engine = chorus::redis(redis.unix_url());
+  engine->attach(rt.executor()).value();
+  BOOST_REQUIRE(becomes_true([&] {
+    io.poll();
+    return engine->status().connected;
+  }));
+  for (int i = 0; i < 1000; ++i) // while nobody runs the shard
+    engine->stats();
+  BOOST_CHECK_LT(io.poll(), 100U);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -174,8 +174,10 @@ public:
       all = shared_->stats;
       engine = shared_->engine;
     }
-    if (engine)
-      engine->home()->post([engine] { engine->take_stats(); });
+    // One post, however often it is asked while the shard is busy.
+    if (engine && !shared_->stats_asked.exchange(true) &&
+        !engine->home()->post([engine] { engine->take_stats(); }))
+      shared_->stats_asked = false;
     all.refused = shared_->refused.load(std::memory_order_relaxed);
     all.waiting = shared_->budget->calls();
     all.waiting_bytes = shared_->budget->bytes();

@@ -99,6 +99,7 @@ struct redis_shared {
   const redis_names names;
   const std::shared_ptr<redis_budget> budget;
   std::atomic<std::uint64_t> refused{0};
+  std::atomic<bool> stats_asked{false}; // for, and the engine has not looked yet
 
   std::mutex mutex; // guards the rest
   std::vector<std::weak_ptr<shard>> homes;

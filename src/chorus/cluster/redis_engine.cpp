@@ -137,6 +137,7 @@ void redis_engine::told_status() {
 }
 
 void redis_engine::take_stats() {
+  shared_->stats_asked = false;
   if (closed_ || !pool_)
     return;
   auto all = pool_->stats();
