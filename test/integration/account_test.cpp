@@ -128,11 +128,24 @@ BOOST_AUTO_TEST_CASE(an_unconfirmed_one_comes_once_or_not) {
   all(one);
   all(two);
   read(one, {"c:0", "c:2"});
-  read(two, {"c:0"});
+  read(two, {"c:0", "c:2"});
+  BOOST_CHECK_EQUAL(wrong(), 0u);
+  read(two, {"c:2"});
+  BOOST_CHECK_EQUAL(wrong(), 1u);
+  BOOST_TEST_MESSAGE(kept.print());
+}
+
+BOOST_AUTO_TEST_CASE(an_unconfirmed_one_comes_to_all_or_to_nobody) {
+  kept.sent("c:0");
+  kept.became("c:0", unconfirmed, "lost");
+  all(one);
+  all(two);
   BOOST_CHECK_EQUAL(wrong(), 0u);
   read(two, {"c:0"});
   BOOST_CHECK_EQUAL(wrong(), 1u);
-  BOOST_TEST_MESSAGE(kept.print());
+  BOOST_CHECK_EQUAL(wrong(told), 0u);
+  read(one, {"c:0"});
+  BOOST_CHECK_EQUAL(wrong(), 0u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

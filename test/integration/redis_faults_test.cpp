@@ -217,8 +217,10 @@ BOOST_AUTO_TEST_CASE(nodes_stop_while_it_is_away) {
 
 BOOST_AUTO_TEST_CASE(stands_still) {
   begin();
+  const auto before = run->disconnects_so_far();
   server.pause();
-  std::this_thread::sleep_for(5s); // what is to be seen is the time
+  // Every node gives both of its connections up.
+  BOOST_REQUIRE(soon([&] { return run->disconnects() >= before + 2 * trial::count; }));
   server.resume();
   run->goes_on();
   run->balances(losses::none);
@@ -366,7 +368,7 @@ BOOST_AUTO_TEST_CASE(slots_move) {
   for (int i = 0; i < 4; ++i) {
     const auto from = masters.owner(slot);
     const auto to = (from + 1) % masters.size();
-    masters.move_slot(slot, from, to, [&] { run.goes_on(0); });
+    masters.move_slot(slot, from, to, [&] { run.goes_on(20); });
     BOOST_REQUIRE_EQUAL(masters.owner(slot), to);
     run.goes_on(50);
   }

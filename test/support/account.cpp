@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace test_support {
 
@@ -86,6 +88,11 @@ public:
               (one.answers == 0 ? " was sent and never answered" : " was answered more than once"));
     for (const auto &b : of_.books_)
       read(b);
+    if (allowed_ == losses::none)
+      for (const auto &[publisher, all] : of_.sent_)
+        for (const auto &[number, one] : all)
+          if (one.answers != 0 && one.what == outcome::unconfirmed)
+            same_for_all(name(publisher, number));
     for (std::size_t i = 0; i < of_.books_.size(); ++i)
       for (std::size_t j = i + 1; j < of_.books_.size(); ++j)
         compare(of_.books_[i], of_.books_[j]);
@@ -110,6 +117,7 @@ private:
   void read(const book &b) {
     std::map<std::string, had> all;
     std::vector<std::size_t> told; // where it was told of a loss
+    auto &texts = texts_.emplace_back();
     for (std::size_t at = 0; at < b.entries.size(); ++at) {
       const auto &e = b.entries[at];
       if (e.told) {
@@ -119,6 +127,7 @@ private:
         continue;
       }
       take(b, all[publisher_of(e.text)], e.text, at);
+      texts.insert(e.text);
     }
     for (const auto &[publisher, sent] : of_.sent_)
       for (const auto &[number, one] : sent)
@@ -153,6 +162,14 @@ private:
       say(b.name + " has not got " + name(publisher, number) + ", which was accepted" +
           (b.how == reading::resuming ? ", and was not told" : ""));
   }
+  // Nobody knows whether it was published, but it was or was not.
+  void same_for_all(const std::string &message) {
+    for (std::size_t i = 0; i < texts_.size(); ++i)
+      for (std::size_t j = 0; j < texts_.size(); ++j)
+        if (texts_[i].contains(message) && !texts_[j].contains(message))
+          return say(of_.books_[j].name + " has not got " + message +
+                     ", which is unconfirmed, and which " + of_.books_[i].name + " has");
+  }
   void compare(const book &one, const book &other) {
     std::unordered_map<std::string_view, std::size_t> places;
     for (std::size_t i = 0; i < one.entries.size(); ++i)
@@ -176,6 +193,7 @@ private:
 
   const account &of_;
   const losses allowed_;
+  std::vector<std::unordered_set<std::string_view>> texts_; // of each reader
   std::vector<std::string> said_;
 };
 

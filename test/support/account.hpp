@@ -4,8 +4,8 @@
 // grow in the order in which it sent.
 //
 // Of what was accepted every reader that resumes has to have each exactly once, or was told in that place
-// that it can't be; of what is unconfirmed at most once; of what was refused nothing; and all in one
-// order, which is also that of each publisher. From any thread.
+// that it can't be; of what is unconfirmed at most once, and where nothing may be lost all readers or none; of
+// what was refused nothing; and all in one order, which is also that of each publisher. From any thread.
 
 #include <cstddef>
 #include <cstdint>
