@@ -107,6 +107,32 @@ BOOST_AUTO_TEST_CASE(the_newest_are_lost) {
   BOOST_CHECK_EQUAL(two.page("r", at[2]).value().epoch, page.epoch);
 }
 
+// Who knows that something is lost ends the epoch before it publishes: those who don't know hear of the loss
+// before they get what comes after it.
+BOOST_AUTO_TEST_CASE(who_knows_of_what_is_lost_ends_the_epoch) {
+  const auto own = one.listen("r");
+  const auto first = one.publish("r", "1", keep(10)).value();
+  redis.ask({"CONFIG", "SET", "appendonly", "no"});
+  redis.ask({"SAVE"});
+  const auto lost = one.publish("r", "2", keep(10)).value();
+  redis.add_line("appendonly no");
+  redis.restart();
+  both_back();
+  const auto ear = two.listen("r");
+  const auto third = one.publish("r", "3", keep(10)).value();
+  BOOST_CHECK_NE(third.epoch, first.epoch);
+  BOOST_CHECK_GT(third.offset, lost.offset);
+  BOOST_CHECK(ear->hears("3 "));
+  BOOST_CHECK_GE(ear->gaps(), 1); // told before
+  BOOST_CHECK_EQUAL(two.history("r", first), "3 ");
+  BOOST_CHECK_EQUAL(two.history("r", lost), "3 ");
+  // Once for all.
+  const auto fourth = one.publish("r", "4", keep(10)).value();
+  BOOST_CHECK_EQUAL(fourth.epoch, third.epoch);
+  BOOST_CHECK_EQUAL(two.publish("r", "5", keep(10)).value().epoch, third.epoch);
+  BOOST_CHECK(ear->hears("4 5 "));
+}
+
 BOOST_AUTO_TEST_CASE(the_newest_are_lost_and_others_came) {
   const auto first = one.publish("r", "1", keep(10)).value();
   redis.ask({"CONFIG", "SET", "appendonly", "no"});

@@ -7,6 +7,7 @@
 #include <chorus/cluster/redis_calls.hpp>
 #include <chorus/cluster/redis_scripts.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <functional>
@@ -38,6 +39,14 @@ struct redis_subscription {
   bool kept = false;   // it has a history, whose keys must not expire
   std::string epoch{};
   std::uint64_t last = 0; // of the newest message that came; 0: none known
+  // The newest place that Redis is known to have given, by whatever came; it stays over gaps.
+  broker_position seen{};
+  void note(const std::string &of, std::uint64_t offset) {
+    if (seen.epoch != of)
+      seen = {of, offset};
+    else
+      seen.offset = std::max(seen.offset, offset);
+  }
 };
 
 // A node's, as this process knows it.

@@ -73,8 +73,8 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
     return;
   }
   broker_position seen;
-  if (const auto s = subscriptions_.find(channel); s != subscriptions_.end() && s->second.last != 0)
-    seen = {s->second.epoch, s->second.last};
+  if (const auto s = subscriptions_.find(channel); s != subscriptions_.end())
+    seen = s->second.seen;
   std::string since;
   if (p->again) {
     since = std::to_string(
@@ -149,8 +149,13 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
                           "before it could be looked up (room_options::history_messages)"));
   else if (p->command && number_at(o.reply, 2) == 0)
     finish(p, nobody_listens(p->room));
-  else
-    finish(p, broker_position{text_at(o.reply, 1), offset});
+  else {
+    const auto &epoch = text_at(o.reply, 1);
+    if (const auto s = subscriptions_.find(shared_->names.channel(p->room));
+        s != subscriptions_.end())
+      s->second.note(epoch, offset);
+    finish(p, broker_position{epoch, offset});
+  }
 }
 
 void redis_engine::finish(const std::shared_ptr<redis_publish> &p, result<broker_position> r) {

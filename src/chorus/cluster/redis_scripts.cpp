@@ -38,6 +38,12 @@ if not e then
   e, l, c, b = ARGV[4], 0, 0, 0
   if call('EXISTS', s) == 1 then call('DEL', s) end
 end
+-- Redis has come back with older data: members of other nodes are told of that before they get more.
+if h[1] and ARGV[11] == e and tonumber(ARGV[12]) > l then
+  h[6], e, l = e, ARGV[4], tonumber(ARGV[12])
+  call('HSET', m, 'e', e, 'x', h[6], 'y', text(l), 'l', text(l))
+  call(ARGV[3], ARGV[2], 'g')
+end
 local elsewhere = ARGV[#ARGV] == '0'
 -- Nothing is here where something was when it was first asked: the first attempt may have gone with it.
 local gone = ARGV[9] ~= '' and ARGV[9] ~= '-1'
@@ -58,7 +64,7 @@ if ARGV[9] ~= '' and h[1] then
   local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
   if (first and tonumber(first[2][2]) or l) > from then return {0, e, 0} end
 end
--- A replica that has taken over may lack the newest, and its clock be behind.
+-- The clock of a replica that has taken over may be behind.
 local seen = 0
 if ARGV[11] == e or ARGV[11] == h[6] or not h[1] then seen = tonumber(ARGV[12]) end
 local o = following(math.max(l, seen), t)

@@ -186,6 +186,7 @@ void redis_engine::came_kept(redis_subscription &s, const redis_news &news) {
     gap(s);
   s.epoch = news.epoch;
   s.last = news.offset;
+  s.note(news.epoch, news.offset);
 }
 
 void redis_engine::keep_alive(redis_subscription &s, const std::string &channel) {
