@@ -1,7 +1,8 @@
 #pragma once
 // The account of the cluster demo: what publishers were told of each message, and what each client got of
 // its room, in the order in which it came. At the end every client of a room must have had the same
-// messages in the same order, each once: all that were accepted, none that was refused.
+// messages in the same order, each once: all that were accepted, none that was refused. Where the engine
+// has lost its data on purpose, that holds from then on, and who was there before must have been told.
 
 #include <atomic>
 #include <cstddef>
@@ -37,6 +38,8 @@ struct verdict {
   std::uint64_t unknown_arrived = 0; // of those
   std::uint64_t deliveries = 0;      // that clients got
   std::uint64_t expected = 0;        // that they were to get
+  std::uint64_t overheard = 0;       // that plain readers got
+  std::uint64_t told = 0;            // clients that heard of the loss
   std::vector<std::string> complaints{};
   bool good() const noexcept { return complaints.empty() && deliveries == expected; }
 };
@@ -58,7 +61,21 @@ public:
 
   // Each client from one thread.
   void receive(std::size_t client, std::string_view epoch, std::uint64_t offset, message_id id);
+  // It was told that it can't have what it missed, before the first message that follows.
+  void tell(std::size_t client, std::string_view why);
   void complain(std::size_t client, std::string what);
+
+  // A reader of the room that resumes nothing: nothing between the server and the account drops what
+  // comes twice. Each room's from one thread; what it misses is not looked at.
+  void overhear(std::size_t room, message_id id);
+  void complain_of_reader(std::size_t room, std::string what);
+
+  // The engine's data are gone: who has had anything of its room has to be told so, once its room goes on.
+  void lose();
+  // From now on count for `idle_room` only messages that are published later.
+  void begin_stage();
+  // A room in which none of those was accepted, or none has come to anybody; rooms() when there is none.
+  std::size_t idle_room() const;
 
   // Live figures, from any thread.
   std::uint64_t deliveries() const noexcept { return deliveries_; }
@@ -73,24 +90,44 @@ private:
   struct receipt {
     std::uint64_t offset = 0;
     message_id id{};
+    std::uint32_t epoch = 0; // of its client's, from 0
   };
   struct book {
-    std::string epoch{};
+    std::vector<std::string> epochs{};
     std::vector<receipt> receipts{};
     std::vector<std::string> complaints{};
     std::atomic<std::uint64_t> last{0}; // offset
+    std::atomic<std::uint64_t> told{0}; // that there is a gap
+    std::atomic<bool> to_be_told{false};
   };
   struct room {
     std::atomic<std::uint64_t> top{0}; // offset
+    // Of its plain reader.
+    std::vector<message_id> overheard{};
+    std::vector<std::string> complaints{};
   };
+  struct progress {
+    std::atomic<std::uint32_t> sent{0};
+    std::atomic<std::uint32_t> delivered{0}; // the newest that anybody has
+    std::uint32_t accepted = 0;              // the newest
+    std::uint32_t before = 0;                // those of earlier stages
+  };
+  struct place {
+    message_id id{};
+    std::string_view epoch{};
+  };
+  bool belongs(message_id id, std::size_t room) const noexcept;
   std::string name_of(std::size_t client) const;
   void close_room(std::size_t room, verdict &v) const;
-  void compare(std::size_t client, const std::vector<message_id> &order, verdict &v) const;
+  void close_reader(std::size_t room, verdict &v) const;
+  void compare(std::size_t client, const std::vector<place> &order, verdict &v) const;
 
   std::vector<book> books_;
   std::vector<room> rooms_;
   std::vector<std::vector<outcome>> published_; // by publisher and number - 1
-  mutable std::mutex mutex_;                    // of those
+  std::vector<progress> progress_;              // of publishers
+  mutable std::mutex mutex_;                    // of both
+  std::atomic<bool> lost_{false};
   std::atomic<std::uint64_t> deliveries_{0};
   std::atomic<std::uint64_t> told_[3] = {};
 };

@@ -1,23 +1,26 @@
 // Three `chorus serve` nodes and a Redis as processes, and many clients that resume, spread over them. In
 // the midst of publishing a node is killed, Redis is killed and comes back with its data, a node is added
 // and another one leaves. At the end every client of a room must have had the same messages in the same
-// order, each once, with all that was accepted among them; the exit status is 0 only then.
+// order, each once, with all that was accepted among them; after each of these events all rooms must have
+// gone on, and no process may have ended by itself. The exit status is 0 only then.
 
 #include "cluster_display.hpp"
 #include "cluster_fleet.hpp"
 #include "cluster_nodes.hpp"
+#include "cluster_options.hpp"
+#include "cluster_readers.hpp"
 
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -26,20 +29,7 @@ using namespace cluster_demo;
 using std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-struct settings {
-  std::uint64_t clients = 1500;
-  std::uint64_t rooms = 30;
-  std::uint64_t seconds = 30;
-  std::uint64_t rate = 150; // messages per second
-  std::uint64_t seed = 1;
-  bool calm = false;
-  bool forget = false;
-  fault wrong = fault::none;
-  node_settings nodes{};
-};
-
-constexpr auto to_arrive = 60s; // for whatever everybody waits for
-constexpr auto to_settle = 2s;  // that nothing new comes
+constexpr auto to_settle = 2s; // that nothing new comes
 
 // Somebody wants the demo to end, or a process that is needed does not come up.
 struct given_up {
@@ -55,15 +45,19 @@ public:
 
 private:
   static std::size_t publishers(const settings &s) {
-    return static_cast<std::size_t>(std::min(s.clients, 2 * s.rooms));
+    return static_cast<std::size_t>(std::min(s.clients, 3 * s.rooms));
   }
   task<> report();
   task<> listen_for_signals();
   task<> play();
+  task<> faults();
   task<> everybody_connected(const char *when);
   task<> everybody_up_to_date();
+  // What is published from now on is accepted, and comes to somebody, in all rooms.
+  task<> all_rooms_go_on(const char *when);
   task<> quiet(double part);
-  void check() const;
+  void publishers_everywhere(std::initializer_list<std::size_t> nodes) const;
+  void check();
   std::string line();
   void summary();
 
@@ -73,6 +67,8 @@ private:
   cluster nodes_;
   display out_;
   std::optional<fleet> clients_;
+  std::optional<readers> readers_;
+  std::vector<std::string> wrong_; // what is not in the account
   std::atomic<bool> reporting_{true};
   bool report_ended_ = false;
   std::atomic<int> interrupted_{0};
@@ -83,9 +79,10 @@ private:
   int exit_status_ = 1;
 };
 
-void show::check() const {
+void show::check() {
   if (interrupted_ != 0)
     throw given_up{"interrupted by signal " + std::to_string(interrupted_)};
+  nodes_.check();
 }
 
 std::string show::line() {
@@ -139,21 +136,47 @@ task<> show::quiet(double part) {
 }
 
 task<> show::everybody_connected(const char *when) {
-  const auto begin = steady_clock::now();
-  while (clients_->connected() < books_.clients()) {
+  const auto give_up = steady_clock::now() + std::chrono::seconds(settings_.patience);
+  while (clients_->connected() < books_.clients() || readers_->connected() < books_.rooms()) {
     check();
-    if (steady_clock::now() > begin + to_arrive)
+    if (steady_clock::now() > give_up)
       throw given_up{"only " + std::to_string(clients_->connected()) + " of " +
-                     std::to_string(books_.clients()) + " clients are connected 60 s after " +
-                     when};
+                     std::to_string(books_.clients()) + " clients, and " +
+                     std::to_string(readers_->connected()) + " of " +
+                     std::to_string(books_.rooms()) + " plain readers, are connected " +
+                     std::to_string(settings_.patience) + " s after " + when};
     co_await chorus::sleep(20ms);
   }
   out_.event("all are connected");
 }
 
+task<> show::all_rooms_go_on(const char *when) {
+  // Beyond the patience for what hangs, as long as a publisher may pause between two messages.
+  const auto pause = std::chrono::seconds(2 * books_.publishers() / settings_.rate + 1);
+  const auto give_up = steady_clock::now() + std::chrono::seconds(settings_.patience) + pause;
+  books_.begin_stage();
+  for (auto idle = books_.idle_room(); idle < books_.rooms(); idle = books_.idle_room()) {
+    check();
+    if (steady_clock::now() > give_up)
+      throw given_up{"room r" + std::to_string(idle) + " has not gone on " +
+                     std::to_string(settings_.patience) + " s after " + when};
+    co_await chorus::sleep(20ms);
+  }
+  out_.event("all rooms go on");
+}
+
+// Without publishers there a node would have nothing to do with what becomes of messages.
+void show::publishers_everywhere(std::initializer_list<std::size_t> nodes) const {
+  if (books_.publishers() < 3 * books_.rooms() || books_.rooms() < 2)
+    return;
+  for (const auto n : nodes)
+    if (clients_->at(nodes_.address(n)).publishers == 0)
+      throw given_up{"nobody publishes at node " + std::to_string(n + 1)};
+}
+
 // What nobody has got by the end of this the account will name.
 task<> show::everybody_up_to_date() {
-  const auto give_up = steady_clock::now() + to_arrive;
+  const auto give_up = steady_clock::now() + std::chrono::seconds(settings_.patience);
   auto deliveries = books_.deliveries();
   auto quiet_since = steady_clock::now();
   while (steady_clock::now() < give_up) {
@@ -167,7 +190,9 @@ task<> show::everybody_up_to_date() {
       co_return;
     }
   }
-  out_.event("%zu clients are still behind after 60 s", books_.behind());
+  wrong_.push_back(std::to_string(books_.behind()) + " clients were behind, and " +
+                   std::to_string(clients_->waiting()) + " publishers waited, " +
+                   std::to_string(settings_.patience) + " s after the last message");
 }
 
 task<> show::play() {
@@ -178,42 +203,65 @@ task<> show::play() {
              nodes_.description().c_str(), books_.clients(), books_.rooms(), books_.publishers());
   clients_.emplace(runtime_, books_, nodes_.urls(), nodes_.at_first(), settings_.seed,
                    static_cast<double>(settings_.rate), settings_.wrong);
+  // The last one of these is neither killed nor told to leave.
+  readers_.emplace(runtime_, books_, nodes_.urls()[nodes_.at_first() - 1],
+                   settings_.wrong == fault::echo);
   co_await everybody_connected("they were started");
   clients_->latencies().begin();
   clients_->publish(true);
   out_.event("publishing about %llu messages a second",
              static_cast<unsigned long long>(settings_.rate));
+  co_await all_rooms_go_on("the first message");
   co_await quiet(0.2);
   calm_p50_ = clients_->latencies().percentile(0.5);
   calm_p99_ = clients_->latencies().percentile(0.99);
 
-  if (!settings_.calm) {
-    nodes_.kill(0);
-    out_.event("node 1 is killed (SIGKILL)");
-    co_await quiet(0.2);
-    co_await everybody_connected("node 1 went");
-    nodes_.kill_engine();
-    out_.event("%s is killed (SIGKILL)", nodes_.engine_name());
-    co_await quiet(0.05);
-    if (settings_.forget)
-      nodes_.forget();
-    co_await nodes_.start_engine();
-    out_.event("%s is back, %s its data", nodes_.engine_name(),
-               settings_.forget ? "without" : "with");
-    co_await quiet(0.2);
-    co_await nodes_.start(3);
-    out_.event("node 4 is added");
-    co_await quiet(0.05);
-    out_.event("node 2 leaves (SIGTERM)");
-    nodes_.stop(1);
-    co_await quiet(0.2);
-  } else {
+  if (settings_.wrong == fault::crash)
+    nodes_.crash(nodes_.at_first() - 1);
+  if (settings_.calm)
     co_await quiet(0.8);
-  }
+  else
+    co_await faults();
   clients_->publish(false);
   out_.event("no more is published; waiting for the last ones");
   co_await everybody_connected("the last message");
   co_await everybody_up_to_date();
+}
+
+task<> show::faults() {
+  nodes_.kill(0);
+  out_.event("node 1 is killed (SIGKILL)");
+  co_await all_rooms_go_on("node 1 was killed");
+  co_await quiet(0.2);
+  co_await everybody_connected("node 1 was killed");
+  publishers_everywhere({1, 2});
+  nodes_.kill_engine();
+  out_.event("%s is killed (SIGKILL)", nodes_.engine_name());
+  co_await quiet(0.05);
+  if (settings_.forget) {
+    nodes_.forget();
+    books_.lose();
+  }
+  if (settings_.wrong != fault::away) {
+    co_await nodes_.start_engine();
+    out_.event("%s is back, %s its data", nodes_.engine_name(),
+               settings_.forget ? "without" : "with");
+  }
+  co_await all_rooms_go_on("Redis was killed");
+  co_await quiet(0.2);
+  co_await nodes_.start(3);
+  out_.event("node 4 is added");
+  co_await all_rooms_go_on("node 4 was added");
+  co_await quiet(0.05);
+  nodes_.stop(1);
+  out_.event("node 2 leaves (SIGTERM)");
+  co_await all_rooms_go_on("node 2 left");
+  co_await quiet(0.2);
+  co_await everybody_connected("node 2 left");
+  publishers_everywhere({2, 3});
+  if (clients_->at(nodes_.address(3)).clients == 0)
+    throw given_up{"nobody has come to node 4"};
+  co_await all_rooms_go_on("node 4 had clients");
 }
 
 task<> show::run() {
@@ -241,7 +289,11 @@ task<> show::run() {
   out_.event("closing %zu clients, then the nodes", clients_->connected());
   const auto totals = clients_->totals();
   co_await clients_->close();
-  co_await nodes_.leave();
+  co_await readers_->close();
+  for (auto &what : co_await nodes_.leave())
+    wrong_.push_back(std::move(what));
+  if (totals.messages_doubled != 0)
+    wrong_.push_back(std::to_string(totals.messages_doubled) + " messages came twice to clients");
   std::printf(
       "\n%llu reconnects, %llu rooms recovered with %llu messages that were missed; %llu came "
       "again and were dropped by the protocol\n",
@@ -253,7 +305,8 @@ task<> show::run() {
 }
 
 void show::summary() {
-  const auto v = books_.close();
+  auto v = books_.close();
+  v.complaints.insert(v.complaints.begin(), wrong_.begin(), wrong_.end());
   const auto row = [](const char *name, std::uint64_t value, const char *note = "") {
     std::printf("  %-38s %10llu  %s\n", name, static_cast<unsigned long long>(value), note);
   };
@@ -266,6 +319,9 @@ void show::summary() {
   std::printf("deliveries\n");
   row("to be made", v.expected, "(of each room's messages to each of its clients)");
   row("made", v.deliveries);
+  row("to plain readers", v.overheard, "(none twice)");
+  if (settings_.forget)
+    row("clients that were told of the loss", v.told);
   std::printf("delivery before anything was killed: p50 %.1f ms, p99 %.1f ms\n", calm_p50_,
               calm_p99_);
   constexpr std::size_t most = 10;
@@ -277,81 +333,25 @@ void show::summary() {
   if (v.accepted == 0)
     std::printf("  no message was accepted\n");
   std::printf("%s%s%s\n", out_.colour(good ? "\x1b[1;32m" : "\x1b[1;31m"),
-              good ? "every client has the same sequence: nothing lost, nothing twice"
-                   : "THE ACCOUNTS DO NOT BALANCE",
+              !good ? "THE ACCOUNTS DO NOT BALANCE"
+              : settings_.forget
+                  ? "every client was told of the loss, and has the same sequence since"
+                  : "every client has the same sequence: nothing lost, nothing twice",
               out_.colour("\x1b[0m"));
   if (!good)
     std::printf("%s", nodes_.last_words().c_str());
   exit_status_ = good ? 0 : 1;
 }
 
-void usage() {
-  std::fprintf(stderr, "%s", R"(usage: chorus_cluster_demo [OPTION VALUE]...
-  --clients 1500  --rooms 30  --seconds 30  --rate 150 (messages per second)  --seed 1
-  --redis-server PATH, --chorus PATH    the programs
-  --when-away refuse|buffer             what the nodes do with messages while Redis is away
-  --calm         nothing is killed
-  --alone        one node without Redis, and nothing is killed
-  --forget       Redis comes back without its data: the account must say that clients were told so
-  --fault drop|twice|swap               of what the first client gets: the account must say so
-  --self-check   whether the account finds what it is there for
-)");
-}
-
-bool parse_words(int argc, char **argv, settings &s, bool &self_check) {
-  const struct {
-    const char *name;
-    std::uint64_t &value;
-    std::uint64_t least, most;
-  } numbers[] = {{"--clients", s.clients, 2, 100'000},
-                 {"--rooms", s.rooms, 1, 10'000},
-                 {"--seconds", s.seconds, 1, 3'600},
-                 {"--rate", s.rate, 1, 100'000},
-                 {"--seed", s.seed, 0, ~std::uint64_t{0}}};
-  const std::string_view faults[] = {"", "drop", "twice", "swap"};
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    if (word == "--calm" || word == "--alone" || word == "--self-check" || word == "--forget") {
-      s.calm = s.calm || word == "--calm" || word == "--alone";
-      s.forget = s.forget || word == "--forget";
-      s.nodes.alone = s.nodes.alone || word == "--alone";
-      self_check = self_check || word == "--self-check";
-      continue;
-    }
-    const std::string_view text = ++i < argc ? argv[i] : "";
-    if (text.empty())
-      return false;
-    if (word == "--redis-server") {
-      s.nodes.redis_server = text;
-    } else if (word == "--chorus") {
-      s.nodes.chorus = text;
-    } else if (word == "--when-away" && (text == "refuse" || text == "buffer")) {
-      s.nodes.when_away = text;
-    } else if (const auto *f = std::find(std::begin(faults), std::end(faults), text);
-               word == "--fault" && f != std::end(faults)) {
-      s.wrong = static_cast<fault>(f - std::begin(faults));
-    } else {
-      const auto *n = std::find_if(std::begin(numbers), std::end(numbers),
-                                   [&](const auto &o) { return word == o.name; });
-      const char *end = text.data() + text.size();
-      if (n == std::end(numbers) || std::from_chars(text.data(), end, n->value).ptr != end ||
-          n->value < n->least || n->value > n->most)
-        return false;
-    }
-  }
-  return s.rooms <= s.clients;
-}
-
 } // namespace
 
 int main(int argc, char **argv) {
   settings s;
-  bool self_check = false;
-  if (!parse_words(argc, argv, s, self_check)) {
+  if (!parse_words(argc, argv, s)) {
     usage();
     return 2;
   }
-  if (self_check) {
+  if (s.self_check) {
     const auto missed = check_account();
     for (const auto &one : missed)
       std::printf("%s\n", one.c_str());

@@ -74,7 +74,8 @@ fleet::fleet(chorus::runtime &rt, account &books, const std::vector<std::string>
     options.urls.push_back(nodes[own] + path);
     for (auto n = at_first; n < nodes.size(); ++n)
       options.urls.push_back(nodes[n] + path);
-    const bool backwards = (i / books.rooms() / at_first) % 2 == 1;
+    // By turns, so that the publishers of a node that goes are dealt to all that stay.
+    const bool backwards = i % 2 == 1;
     for (std::size_t n = 1; n < at_first; ++n)
       options.urls.push_back(nodes[(own + (backwards ? at_first - n : n)) % at_first] + path);
     options.order = chorus::url_order::sticky;
@@ -85,7 +86,7 @@ fleet::fleet(chorus::runtime &rt, account &books, const std::vector<std::string>
     options.shard = m.shard;
     options.on_recovery = [this, i](const chorus::recovery &r) {
       if (!r.recovered)
-        books_.complain(i, "was told that it can't have what it missed (" + r.why + ")");
+        books_.tell(i, r.why);
     };
     m.client = std::make_unique<chorus::client>(rt, std::move(options));
     if (publisher)
@@ -118,7 +119,8 @@ void fleet::take(std::size_t i, const chorus::placed_message &m) {
   auto &me = members_[i];
   ++me.heard;
   // The fifth one gets lost, comes twice, or behind the sixth.
-  if (i == 0 && me.heard == 5 && wrong_ != fault::none) {
+  const bool wrong = wrong_ == fault::drop || wrong_ == fault::twice || wrong_ == fault::swap;
+  if (i == 0 && me.heard == 5 && wrong) {
     if (wrong_ == fault::drop)
       return;
     if (wrong_ == fault::swap) {
@@ -217,6 +219,17 @@ std::size_t fleet::connected() const {
   return static_cast<std::size_t>(
       std::count_if(members_.begin(), members_.end(),
                     [](const auto &m) { return m.client->state() == chorus::client_state::open; }));
+}
+
+fleet::presence fleet::at(const std::string &address) const {
+  presence all;
+  for (const auto &m : members_)
+    if (m.client->state() == chorus::client_state::open &&
+        m.client->current().remote_address() == address) {
+      ++all.clients;
+      all.publishers += m.answer != nullptr;
+    }
+  return all;
 }
 
 chorus::client_stats fleet::totals() const {

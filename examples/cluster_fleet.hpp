@@ -33,8 +33,16 @@ private:
   std::array<std::atomic<std::uint64_t>, steps> counts_{};
 };
 
-// What a self-test does to what client 0 gets, to watch the account fail.
-enum class fault : std::uint8_t { none, drop, twice, swap };
+// What a self-test does to watch the account, or the demo, fail.
+enum class fault : std::uint8_t {
+  none,
+  drop, // to what client 0 gets: these three
+  twice,
+  swap,
+  echo,  // to what the first plain reader gets
+  crash, // of a node
+  away,  // Redis stays so
+};
 
 class fleet {
 public:
@@ -49,6 +57,12 @@ public:
   chorus::task<> close();
 
   std::size_t connected() const;
+  // Those that are connected to the node at this address, and how many of them publish.
+  struct presence {
+    std::size_t clients = 0;
+    std::size_t publishers = 0;
+  };
+  presence at(const std::string &address) const;
   chorus::client_stats totals() const; // of those members that are sums
   const delays &latencies() const noexcept { return latencies_; }
   delays &latencies() noexcept { return latencies_; }

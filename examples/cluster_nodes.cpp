@@ -1,5 +1,7 @@
 #include "cluster_nodes.hpp"
 
+#include <sys/wait.h>
+
 #include <csignal>
 #include <filesystem>
 #include <stdexcept>
@@ -15,6 +17,13 @@ using std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 constexpr auto to_come_up = 30s;
+constexpr auto to_leave = 15s;
+
+std::string end_of(const process &one) {
+  const int status = one.status();
+  return WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
+                             : "status " + std::to_string(WEXITSTATUS(status));
+}
 
 } // namespace
 
@@ -41,7 +50,11 @@ std::string complete(node_settings &s) {
   return {};
 }
 
-cluster::cluster(node_settings s) : settings_(std::move(s)) {}
+cluster::cluster(node_settings s) : settings_(std::move(s)) {
+  engine_.name = engine_name();
+  for (std::size_t n = 0; n < nodes_.size(); ++n)
+    nodes_[n].name = "node " + std::to_string(n + 1);
+}
 
 std::vector<std::string> cluster::urls() const {
   std::vector<std::string> all;
@@ -58,21 +71,20 @@ std::string cluster::description() const {
 std::string cluster::state() {
   std::string text = "nodes";
   for (std::size_t n = 0; n < nodes_.size(); ++n)
-    if (nodes_[n])
-      text += " " + (nodes_[n]->running() ? std::to_string(n + 1) : "-");
+    if (auto &one = nodes_[n].it)
+      text += " " + (one->running() ? std::to_string(n + 1) : "-");
   if (!settings_.alone)
-    text += engine_ && engine_->running() ? ", Redis up" : ", Redis down";
+    text += engine_.it && engine_.it->running() ? ", Redis up" : ", Redis down";
   return text;
 }
 
-task<> cluster::comes_up(process &one, const port &at, const char *what) {
+task<> cluster::comes_up(member &one, const port &at) {
+  one.told = false;
   const auto give_up = steady_clock::now() + to_come_up;
   while (!accepts(at.number())) {
-    if (!one.running())
-      throw std::runtime_error(std::string(what) + " has ended: " + one.last_words());
+    check(one);
     if (steady_clock::now() > give_up)
-      throw std::runtime_error(std::string(what) +
-                               " does not listen after 30 s: " + one.last_words());
+      throw std::runtime_error(one.name + " does not listen after 30 s");
     co_await chorus::sleep(20ms);
   }
 }
@@ -95,8 +107,8 @@ task<> cluster::start_engine() {
                                             "",
                                             "--maxmemory-policy",
                                             "noeviction"};
-  engine_.emplace(command, folder_.path() + "/redis.log");
-  co_await comes_up(*engine_, engine_port_, "redis-server");
+  engine_.it.emplace(command, folder_.path() + "/redis.log");
+  co_await comes_up(engine_, engine_port_);
 }
 
 task<> cluster::start(std::size_t n) {
@@ -110,14 +122,26 @@ task<> cluster::start(std::size_t n) {
                                 settings_.when_away};
     command.insert(command.end(), std::begin(more), std::end(more));
   }
-  const auto name = "node " + std::to_string(n + 1);
-  nodes_[n].emplace(command, folder_.path() + "/node" + std::to_string(n + 1) + ".log");
-  co_await comes_up(*nodes_[n], ports_[n], name.c_str());
+  nodes_[n].it.emplace(command, folder_.path() + "/node" + std::to_string(n + 1) + ".log");
+  co_await comes_up(nodes_[n], ports_[n]);
 }
 
-void cluster::kill_engine() noexcept {
-  if (engine_)
-    engine_->kill();
+void cluster::check(member &one) {
+  if (one.it && !one.told && !one.it->running())
+    throw std::runtime_error(one.name + " has ended by itself (" + end_of(*one.it) + ")");
+}
+
+void cluster::check() {
+  check(engine_);
+  for (auto &one : nodes_)
+    check(one);
+}
+
+void cluster::kill_engine() {
+  check(engine_);
+  engine_.told = true;
+  if (engine_.it)
+    engine_.it->kill();
 }
 
 void cluster::forget() {
@@ -125,46 +149,68 @@ void cluster::forget() {
   std::filesystem::remove_all(folder_.path() + "/appendonlydir", ignored);
 }
 
-void cluster::kill(std::size_t n) noexcept {
-  if (nodes_[n])
-    nodes_[n]->kill();
+void cluster::kill(std::size_t n) {
+  check(nodes_[n]);
+  nodes_[n].told = true;
+  nodes_[n].it->kill();
 }
 
-void cluster::stop(std::size_t n) noexcept {
-  if (nodes_[n])
-    nodes_[n]->signal(SIGTERM);
+void cluster::stop(std::size_t n) {
+  check(nodes_[n]);
+  nodes_[n].told = true;
+  nodes_[n].in_order = true;
+  nodes_[n].it->signal(SIGTERM);
 }
 
-task<> cluster::leave() {
-  for (std::size_t n = 0; n < nodes_.size(); ++n)
-    stop(n);
-  for (auto &one : nodes_) {
-    if (!one)
+void cluster::crash(std::size_t n) noexcept { nodes_[n].it->kill(); }
+
+task<std::vector<std::string>> cluster::leave() {
+  std::vector<std::string> wrong;
+  for (std::size_t n = 0; n < nodes_.size(); ++n) {
+    if (!nodes_[n].it || nodes_[n].told)
       continue;
-    const bool gone = co_await one->ended(15s);
-    if (!gone)
-      one->kill();
+    try {
+      stop(n);
+    } catch (const std::runtime_error &e) {
+      wrong.emplace_back(e.what());
+    }
   }
-  kill_engine();
+  for (auto &one : nodes_) {
+    if (!one.in_order)
+      continue;
+    const bool gone = co_await one.it->ended(to_leave);
+    if (!gone) {
+      one.it->kill();
+      wrong.push_back(one.name + " was still there 15 s after SIGTERM");
+    } else if (one.it->status() != 0) {
+      wrong.push_back(one.name + " was told to leave and ended with " + end_of(*one.it));
+    }
+  }
+  try {
+    kill_engine();
+  } catch (const std::runtime_error &e) {
+    wrong.emplace_back(e.what());
+  }
+  co_return wrong;
 }
 
 void cluster::end() noexcept {
-  for (std::size_t n = 0; n < nodes_.size(); ++n)
-    kill(n);
-  kill_engine();
+  for (auto &one : nodes_)
+    one.it.reset();
+  engine_.it.reset();
 }
 
 std::string cluster::last_words() const {
   std::string all;
-  const auto add = [&](const std::string &name, const std::optional<process> &one) {
-    if (!one)
+  const auto add = [&](const member &one) {
+    if (!one.it)
       return;
-    if (const auto words = one->last_words(); !words.empty())
-      all += "--- " + name + "\n" + words;
+    if (const auto words = one.it->last_words(); !words.empty())
+      all += "--- " + one.name + "\n" + words;
   };
-  add("Redis", engine_);
-  for (std::size_t n = 0; n < nodes_.size(); ++n)
-    add("node " + std::to_string(n + 1), nodes_[n]);
+  add(engine_);
+  for (const auto &one : nodes_)
+    add(one);
   return all;
 }
 

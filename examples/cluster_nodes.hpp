@@ -32,6 +32,7 @@ public:
   std::size_t at_first() const noexcept { return settings_.alone ? 1 : 3; }
   // Of all nodes that there will be.
   std::vector<std::string> urls() const;
+  std::string address(std::size_t node) const { return ports_[node].address(); }
   std::string description() const;
   const char *engine_name() const noexcept { return "Redis"; }
   std::string state(); // in a few words, for a line
@@ -39,27 +40,37 @@ public:
   // Complete when it answers; throw std::runtime_error when it does not.
   chorus::task<> start_engine();
   chorus::task<> start(std::size_t node);
-  void kill_engine() noexcept;
-  void forget(); // what it has written, while it is down
-  void kill(std::size_t node) noexcept;
-  void stop(std::size_t node) noexcept; // in order, by SIGTERM
-  // All nodes in order, and then Redis.
-  chorus::task<> leave();
+  // Throws std::runtime_error when one has ended that nobody has told to; so do the next three.
+  void check();
+  void kill_engine();
+  void kill(std::size_t node);
+  void stop(std::size_t node);           // in order, by SIGTERM
+  void crash(std::size_t node) noexcept; // ends it as if it had ended by itself
+  void forget();                         // what Redis has written, while it is down
+  // All nodes in order, and then Redis: what each did wrong, one sentence each.
+  chorus::task<std::vector<std::string>> leave();
   // All at once.
   void end() noexcept;
   // What each process said last.
   std::string last_words() const;
 
 private:
-  chorus::task<> comes_up(process &one, const port &at, const char *what);
+  struct member {
+    std::optional<process> it{};
+    std::string name{};
+    bool told = false;     // to end
+    bool in_order = false; // by SIGTERM
+  };
+  static void check(member &one);
+  chorus::task<> comes_up(member &one, const port &at);
 
   node_settings settings_;
   directory folder_;
   port engine_port_;
   std::array<port, most> ports_{};
   // Ended in this order's reverse: before the folder goes.
-  std::optional<process> engine_;
-  std::array<std::optional<process>, most> nodes_{};
+  member engine_{};
+  std::array<member, most> nodes_{};
 };
 
 } // namespace cluster_demo
