@@ -63,3 +63,16 @@ function(chorus_unity target)
   target_compile_options(${target} PRIVATE
     $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endfunction()
+
+# The option of a part that is built where what it needs was found: to ask for it elsewhere is an error, not
+# a build without it.
+macro(chorus_optional_part option part needs found package)
+  if(${option} AND NOT ${found})
+    message(FATAL_ERROR "${option} is ON, and ${needs} was not found: install it (Debian: ${package}), say "
+      "where it is, or leave the option out")
+  endif()
+  if(NOT ${found})
+    message(STATUS "Without ${part}: ${needs} was not found (Debian: ${package})")
+  endif()
+  cmake_dependent_option(${option} "Build ${part}" ON ${found} OFF)
+endmacro()

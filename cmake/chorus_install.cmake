@@ -41,4 +41,5 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/chorusConfig.cmake.in
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/chorusConfigVersion.cmake"
   COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/chorusConfig.cmake"
-  "${PROJECT_BINARY_DIR}/chorusConfigVersion.cmake" DESTINATION "${chorus_package_dir}")
+  "${PROJECT_BINARY_DIR}/chorusConfigVersion.cmake"
+  "${PROJECT_SOURCE_DIR}/cmake/chorus_engines.cmake" DESTINATION "${chorus_package_dir}")
