@@ -24,15 +24,13 @@ export async function launch(t, options = {}) {
   });
   context.setDefaultTimeout(PATIENCE);
   const wrong = [];
-  const foreign = [];
+  const asked = [];
   context.on('page', (page) => {
     page.on('pageerror', (error) => wrong.push(String(error)));
     page.on('console', (m) => {
       if (/Content Security Policy|Refused to/i.test(m.text())) wrong.push(m.text());
     });
-    page.on('request', (request) => {
-      if (new URL(request.url()).hostname !== '127.0.0.1') foreign.push(request.url());
-    });
+    page.on('request', (request) => asked.push(request.url()));
   });
   t.after(async () => {
     // How each page looked in the end: what one wants to see of a test that failed.
@@ -42,10 +40,11 @@ export async function launch(t, options = {}) {
     await context.close();
     fs.rmSync(profile, { recursive: true, force: true });
   });
-  // Nothing may break in a page, and nothing may be asked of another host.
-  context.fine = () => {
+  // Nothing may break in a page, and nothing may be asked of a host other than these.
+  context.fine = (...hosts) => {
+    const ours = ['127.0.0.1', ...hosts];
     assert.deepEqual(wrong, []);
-    assert.deepEqual(foreign, []);
+    assert.deepEqual(asked.filter((url) => !ours.includes(new URL(url).hostname)), []);
   };
   return context;
 }

@@ -61,13 +61,26 @@ async function startRedis(t) {
   return { url: `unix:${socket}`, said: server.said };
 }
 
+// An address of this process' own, where no port is dealt to anybody else before a balancer takes it: what
+// asks the kernel for a port or connects meanwhile does so on 127.0.0.1.
+const own = `127.${64 + ((process.pid >> 16) & 63)}.${(process.pid >> 8) & 255}.${process.pid & 255}`;
+
 function freePort() {
-  return new Promise((resolve) => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer().on('error', reject).listen(0, own, () => {
       const { port } = server.address();
       server.close(() => resolve(port));
     });
   });
+}
+
+// Until the balancer listens; one that has ended says why.
+async function listens(name, server, port) {
+  await comesTrue(() => {
+    assert.equal(server.child.exitCode, null, `${name} has ended: ${server.said()}`);
+    return accepts({ host: own, port });
+  }, name);
+  return { http: `http://${own}:${port}`, said: server.said };
 }
 
 // In front of all nodes; a node that does not answer is left out for a second.
@@ -88,7 +101,7 @@ http {
   upstream pages { ${servers} }
   upstream chat { ${servers} }
   server {
-    listen 127.0.0.1:${port};
+    listen ${own}:${port};
     location / { ${proxied} proxy_pass http://pages; }
     location /ws/ { ${proxied} proxy_read_timeout 1h;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;
@@ -97,8 +110,7 @@ http {
 }
 `);
   const server = daemon(t, 'nginx', ['-e', 'stderr', '-p', home, '-c', path.join(home, 'nginx.conf')], home);
-  await comesTrue(() => accepts({ host: '127.0.0.1', port }), `nginx: ${server.said()}`);
-  return { http: `http://127.0.0.1:${port}`, said: server.said };
+  return listens('nginx', server, port);
 }
 
 // The same by HAProxy, which asks the nodes themselves whether they are ready.
@@ -119,7 +131,7 @@ defaults
   option redispatch 1
   option httpchk GET /readyz
 frontend all
-  bind 127.0.0.1:${port}
+  bind ${own}:${port}
   use_backend chat if { path_beg /ws/ }
   default_backend pages
 backend pages
@@ -128,8 +140,7 @@ backend chat
 ${servers}
 `);
   const server = daemon(t, 'haproxy', ['-db', '-f', path.join(home, 'haproxy.cfg')], home);
-  await comesTrue(() => accepts({ host: '127.0.0.1', port }), `haproxy: ${server.said()}`);
-  return { http: `http://127.0.0.1:${port}`, said: server.said };
+  return listens('haproxy', server, port);
 }
 
 const people = async (page) => (await page.locator('#people li bdi').allTextContents()).sort();
@@ -203,7 +214,7 @@ async function story(t, balance) {
   for (const page of [ada, bo, cy]) assert.deepEqual(await people(page), ['Ada', 'Bo', 'Cy']);
   await shot(ada, 'cluster');
   for (const node of nodes.filter((one) => one !== adas)) assert.equal(await node.stop(), 0);
-  context.fine();
+  context.fine(own);
 }
 
 for (const [name, balance] of [['nginx', startNginx], ['HAProxy', startHaproxy]])
