@@ -259,7 +259,8 @@ task<> show::faults() {
   co_await quiet(0.2);
   co_await everybody_connected("node 2 left");
   publishers_everywhere({2, 3});
-  if (clients_->at(nodes_.address(3)).clients == 0)
+  // It comes next in the lists of those who began at node 2.
+  if (books_.clients() > books_.rooms() && clients_->at(nodes_.address(3)).clients == 0)
     throw given_up{"nobody has come to node 4"};
   co_await all_rooms_go_on("node 4 had clients");
 }
