@@ -4,29 +4,48 @@
 #include <chorus/transport/tls.hpp>
 #include <chorus/transport/waiting.hpp>
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
 #include <array>
 #include <optional>
 #include <utility>
+#include <variant>
 
 namespace chorus::detail {
 
 namespace {
 
+using boost::asio::experimental::awaitable_operators::operator||;
 using stream_owner = std::unique_ptr<transport::stream>;
 
-task<result<stream_owner>> dial_redis(std::shared_ptr<shard> home, redis_dial to) {
+// Looks up, connects and secures: each within the limit, and all of it by the deadline.
+task<result<stream_owner>> dial_redis(std::shared_ptr<shard> home, redis_dial to,
+                                      time_point deadline) {
   transport::dial_target target;
   target.host = to.where.host;
   target.port = to.where.port;
   target.path = to.where.path;
-  target.tls = to.tls != nullptr;
+  const bool secure = to.tls != nullptr;
+  target.tls = secure;
   transport::dial_options options;
   options.resolve_timeout = to.limit;
   options.connect_timeout = to.limit;
   options.tls_timeout = to.limit;
   options.ready_context = to.tls;
   auto dialling = transport::dial(*home, std::move(target), std::move(options));
-  auto made = co_await std::move(dialling);
+  boost::asio::steady_timer limit(home->executor());
+  limit.expires_after(deadline - home->now());
+  auto either = std::move(dialling) || limit.async_wait(boost::asio::use_awaitable);
+  auto first = co_await std::move(either);
+  if (first.index() != 0)
+    co_return at_address(failure(error::connect_timeout, stage::connect,
+                                 secure ? "not connected, with TLS, within "
+                                          "redis_options::connect_timeout; does it speak TLS there?"
+                                        : "not connected within redis_options::connect_timeout"),
+                         to.where);
+  auto &made = std::get<0>(first);
   if (!made)
     co_return at_address(made.error(), to.where);
   co_return std::move(*made);
@@ -99,7 +118,7 @@ task<result<redis_connected>> redis_connect(std::shared_ptr<shard> home, redis_d
                                             redis_login_options options) {
   const auto deadline = home->now() + to.limit;
   const auto where = to.where;
-  auto dialling = dial_redis(home, std::move(to));
+  auto dialling = dial_redis(home, std::move(to), deadline);
   auto stream = co_await std::move(dialling);
   if (!stream)
     co_return stream.error();
@@ -118,7 +137,7 @@ task<result<redis_reply>> redis_ask_once(std::shared_ptr<shard> home, redis_dial
                                          std::vector<std::string> words) {
   const auto deadline = home->now() + to.limit;
   const auto where = to.where;
-  auto dialling = dial_redis(home, std::move(to));
+  auto dialling = dial_redis(home, std::move(to), deadline);
   auto stream = co_await std::move(dialling);
   if (!stream)
     co_return stream.error();
