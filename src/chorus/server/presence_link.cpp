@@ -33,6 +33,8 @@ void presence_link::read() {
 }
 
 void presence_link::listed(const result<broker_members> &r) {
+  if (!reading_)
+    return; // too late
   reading_ = false;
   early_bytes_ = 0;
   auto early = std::exchange(early_, {});

@@ -25,6 +25,11 @@ public:
   bool known() const noexcept { return known_; }
   // Reads the list, and sets right what differs; once more when it is being read.
   void read();
+  // The list was asked for, and does not come.
+  void overdue(const failure &why) {
+    if (reading_)
+      listed(why);
+  }
   void changed(const broker_change &c);
   // `told` is called once, when the list has been read or could not be. Reading is the caller's matter.
   void when_known(known_or_not told) { waiting_.push_back(std::move(told)); }

@@ -275,6 +275,7 @@ void room_away::epoch_begun(room_core &room, const result<> &r) {
   if (r.has_error()) {
     mode_ = mode::alone;
     link_.trouble("did not begin a new epoch, which members have to be told of", r.error());
+    link_.try_again_soon();
     const auto all = unwait_all();
     for (const auto &[number, one] : all)
       give(room, one);

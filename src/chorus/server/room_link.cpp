@@ -5,10 +5,21 @@
 
 namespace chorus::detail {
 
+namespace {
+
+// Engines have time limits of their own; one that says nothing for so long won't say anything.
+constexpr std::chrono::seconds answer_patience{60};
+// Between what has failed and the next try.
+constexpr backoff_options retry_pauses{std::chrono::milliseconds(100), 2,
+                                       std::chrono::milliseconds(5000), jitter::partial};
+
+} // namespace
+
 room_link::room_link(const std::shared_ptr<room_core> &room, std::string channel,
                      std::shared_ptr<broker_node> node)
     : room_(room), home_(room->home()), name_(room->name()), channel_(std::move(channel)),
       node_(std::move(node)), engine_(node_->engine()), ours_(node_->name() + ":"),
+      pauses_(retry_pauses), random_state_(std::hash<std::string>()(ours_ + channel_)),
       away_(*this, *room) {
   if (room->presence())
     presence_ = std::make_unique<presence_link>(*this);
@@ -52,22 +63,28 @@ bool room_link::comes_in_alone() {
 void room_link::begin() {
   wanted_ = true;
   if ((state_ == state::filling || state_ == state::listing) && std::exchange(stuck_, false)) {
-    state_ == state::listing ? presence_->read() : fill();
+    state_ == state::listing ? list() : fill();
     return;
   }
   if (state_ != state::idle)
     return;
   state_ = state::subscribing;
-  engine_->subscribe(channel_, weak_from_this(), [weak = weak_from_this()](result<> r) {
+  const auto asked = await_answer();
+  engine_->subscribe(channel_, weak_from_this(), [weak = weak_from_this(), asked](result<> r) {
     if (const auto self = weak.lock())
-      self->at_home([r = std::move(r)](room_link &link, room_core &) { link.subscribed(r); });
+      self->at_home([r = std::move(r), asked](room_link &link, room_core &) {
+        if (asked == link.asked_)
+          link.subscribed(r);
+      });
   });
 }
 
 void room_link::subscribed(const result<> &r) {
+  answer_came();
   if (r.has_error()) {
     state_ = state::idle;
     trouble("did not subscribe", r.error());
+    try_again_soon();
     if (presence_)
       presence_->give_up(r.error());
     give_up(r.error());
@@ -75,18 +92,26 @@ void room_link::subscribed(const result<> &r) {
   }
   const auto room = room_.lock();
   if (presence_) {
-    state_ = state::listing;
-    presence_->read();
+    list();
   } else {
     go_on(*room);
   }
 }
 
+void room_link::list() {
+  state_ = state::listing;
+  stuck_ = false;
+  await_answer();
+  presence_->read();
+}
+
 void room_link::presence_known(const failure &why) {
   if (state_ != state::listing)
     return;
+  answer_came();
   if (why.code()) {
     stuck_ = true;
+    try_again_soon();
     give_up(why);
   } else {
     go_on(*room_.lock());
@@ -129,19 +154,28 @@ void room_link::fill() {
   state_ = state::filling;
   again_ = stuck_ = false;
   auto &log = room->log()->messages();
+  const auto asked = await_answer();
   engine_->history(channel_, {*log.epoch(), log.last()},
-                   [weak = weak_from_this()](result<broker_page> page) {
+                   [weak = weak_from_this(), asked](result<broker_page> page) {
                      if (const auto self = weak.lock())
-                       self->at_home([page = std::move(page)](room_link &link, room_core &) {
-                         link.filled(page);
+                       self->at_home([page = std::move(page), asked](room_link &link, room_core &) {
+                         if (asked == link.asked_)
+                           link.filled(page);
                        });
                    });
 }
 
 void room_link::filled(const result<broker_page> &page) {
+  answer_came();
   if (page.has_error()) {
+    // Since it was asked it has said that there is more, and may say nothing any more.
+    if (again_) {
+      fill();
+      return;
+    }
     stuck_ = true;
     trouble("did not give the room's history; its messages wait", page.error());
+    try_again_soon();
     give_up(page.error());
     return;
   }
@@ -195,6 +229,9 @@ void room_link::become_ready(room_core &room) {
                   protocol::resume_gap::epoch);
   filled_ = true;
   troubled_ = false;
+  pauses_.reset();
+  if (retry_)
+    retry_->stop();
   early_bytes_ = 0;
   for (const auto &m : std::exchange(early_, {}))
     if (!of_another_epoch(room, m))
@@ -265,13 +302,71 @@ void room_link::on_gap() noexcept {
   });
 }
 
-// Told once, until all is well again.
+void room_link::set(std::shared_ptr<home_alarm> &which, duration after, void (room_link::*then)()) {
+  if (!which)
+    which = std::make_shared<home_alarm>(home_, [weak = weak_from_this(), then] {
+      const auto self = weak.lock();
+      if (const auto room = self ? self->room() : nullptr)
+        (self.get()->*then)();
+    });
+  which->set(after);
+}
+
+std::uint64_t room_link::await_answer() {
+  set(answer_due_, answer_patience, &room_link::overdue);
+  return ++asked_;
+}
+
+void room_link::answer_came() noexcept {
+  if (answer_due_)
+    answer_due_->stop();
+}
+
+void room_link::overdue() {
+  const failure why(error::timed_out, stage::none,
+                    "it did not answer within " + std::to_string(answer_patience.count()) + " s");
+  if (state_ == state::subscribing) {
+    ++asked_;
+    engine_->unsubscribe(channel_, this); // else it may come to be told of everything twice
+    subscribed(why);
+  } else if (state_ == state::listing) {
+    await_answer();
+    presence_->overdue(why);
+  } else if (state_ == state::filling) {
+    ++asked_;
+    filled(why);
+  }
+}
+
+void room_link::try_again_soon() {
+  // splitmix64
+  auto z = random_state_ += 0x9e3779b97f4a7c15U;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+  set(retry_, pauses_.next(z ^ (z >> 31)), &room_link::retry);
+}
+
+void room_link::retry() {
+  const auto room = room_.lock();
+  if (room->closed())
+    return;
+  if (!engine_->status().connected) {
+    try_again_soon();
+    return;
+  }
+  if (state_ == state::idle || stuck_)
+    begin();
+  away_.come_back(*room);
+}
+
+// Told and counted once, until all is well again.
 void room_link::trouble(std::string_view what, const failure &why) {
+  node_->look_after(weak_from_this(), why == error::not_open);
+  if (std::exchange(troubled_, true))
+    return;
   if (const auto room = room_.lock())
     room->counters().broker_failures.fetch_add(1, std::memory_order_relaxed);
-  node_->look_after(weak_from_this(), why == error::not_open);
-  if (!std::exchange(troubled_, true))
-    complain(what, why);
+  complain(what, why);
 }
 
 void room_link::complain(std::string_view what, const failure &why) {

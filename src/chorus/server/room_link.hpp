@@ -3,10 +3,11 @@
 // engine first and comes back with its place, for the publisher's own server as for all. On the room's
 // home shard, but for what the engine calls.
 
-#include <chorus/async/timer_wheel.hpp>
+#include <chorus/base/backoff.hpp>
 #include <chorus/server/arrival.hpp>
 #include <chorus/server/broker.hpp>
 #include <chorus/server/broker_node.hpp>
+#include <chorus/server/home_alarm.hpp>
 #include <chorus/server/presence_link.hpp>
 #include <chorus/server/room_away.hpp>
 #include <chorus/server/room_core.hpp>
@@ -56,6 +57,8 @@ public:
   void mend();
   void trouble(std::string_view what, const failure &why);
   void complain(std::string_view what, const failure &why);
+  // Something has failed; it is tried again after a pause, if nothing else does it before.
+  void try_again_soon();
 
   // For what becomes of messages while the engine is away.
   void send(room_core &room, std::uint64_t number, in_flight one);
@@ -87,6 +90,7 @@ private:
   std::optional<std::uint64_t> number_of(const broker_message &m) const noexcept; // none: not ours
   void subscribed(const result<> &r);
   bool comes_in_alone();
+  void list();
   void fill();
   void filled(const result<broker_page> &page);
   void become_ready(room_core &room);
@@ -95,6 +99,12 @@ private:
   void go_on(room_core &room);
   void take(std::function<void(room_link &)> one);
   void note_epoch(room_core &room, const broker_page &page);
+  // Of what the engine is asked now; an answer to anything else comes too late.
+  std::uint64_t await_answer();
+  void answer_came() noexcept;
+  void overdue();
+  void retry();
+  void set(std::shared_ptr<home_alarm> &which, duration after, void (room_link::*then)());
 
   const std::weak_ptr<room_core> room_;
   const std::shared_ptr<shard> home_;
@@ -110,8 +120,12 @@ private:
   bool troubled_ = false; // and that has been told
   bool again_ = false;    // while filling: more has come than was kept here
   bool let_in_ = false;   // members, before the history was read
-  bool stuck_ =
-      false; // while listing or filling: the engine did not answer; the next event asks again
+  bool stuck_ = false;    // while listing or filling: the engine failed; the next event asks again
+  std::uint64_t asked_ = 0; // what the engine was, last
+  std::shared_ptr<home_alarm> answer_due_;
+  std::shared_ptr<home_alarm> retry_;
+  backoff pauses_;
+  std::uint64_t random_state_;
   std::size_t early_bytes_ = 0;
   room_away away_;
   flights sent_;                      // what the engine was asked to number, until it comes

@@ -1,0 +1,126 @@
+// What a room owes its members after its engine has failed, kept silent, or forgotten.
+
+#include "broker_scripted.hpp"
+
+using namespace scripted_test;
+
+namespace {
+
+constexpr auto refuse = chorus::away_policy::refuse;
+constexpr auto buffer = chorus::away_policy::buffer;
+constexpr auto degrade = chorus::away_policy::degrade;
+
+// One server, whose engine does what the test says. Its lease lasts an hour, so that nothing is mended
+// by its renewal.
+struct fixture {
+  std::shared_ptr<scripted> engine = std::make_shared<scripted>();
+  chorus::room_options keep;
+  server_of n;
+
+  explicit fixture(const chorus::room_options &r) : keep(r), n(engine, r) {}
+  wire member() {
+    auto w = n.plain();
+    BOOST_REQUIRE(comes_true([&] { return n.lobby().size() == 1; }));
+    if (keep.presence)
+      BOOST_CHECK(has(w.read_frame().payload, "\"list\""));
+    return w;
+  }
+  void elsewhere(const char *text, const std::string &origin) {
+    put(*engine->inner(), "room/lobby", text, keep, origin);
+  }
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(broker_recovery)
+
+// The engine is well, and has nothing more to say.
+BOOST_AUTO_TEST_CASE(a_gap_that_is_told_while_a_reading_fails_is_read) {
+  fixture t(keeping_when(refuse));
+  auto c = t.member();
+  chorus::broker::page_read held;
+  t.engine->script([&] {
+    t.engine->on_history = [&](const auto &, auto &answer) {
+      return held ? false : (held = answer, true);
+    };
+  });
+  const int before = t.engine->read;
+  t.n.engine->gap();
+  BOOST_REQUIRE(comes_true([&] { return t.engine->read == before + 1; }));
+  t.n.engine->deaf = true;
+  t.elsewhere("1", "other:1");
+  t.n.engine->gap();
+  held(away_now());
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
+  BOOST_CHECK(!t.n.told("history"));
+}
+
+// As often as it takes, and nothing comes that would wake the room.
+BOOST_AUTO_TEST_CASE(what_failed_is_tried_again_soon) {
+  for (const int step : {0, 1, 2}) {
+    auto keep = keeping_when(refuse);
+    keep.presence = true;
+    fixture t(keep);
+    auto &line = *t.n.engine;
+    auto &fails = step == 0   ? line.fails_subscribe
+                  : step == 1 ? line.fails_members
+                              : line.fails_history;
+    fails = true;
+    const auto lobby = t.n.lobby();
+    lobby.core()->connect();
+    BOOST_REQUIRE(comes_true([&] { return line.refused > 3; }));
+    fails = false;
+    BOOST_CHECK(comes_true([&] { return t.engine->subscribed == 1 && t.engine->read == 1; }));
+    {
+      std::lock_guard lock(t.n.mutex);
+      BOOST_CHECK_EQUAL(t.n.complaints.size(), 1u);
+    }
+    auto c = t.member();
+    t.n.publish({"1"});
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
+  }
+}
+
+// Which is against its contract.
+BOOST_AUTO_TEST_CASE(an_engine_that_never_answers_is_asked_again) {
+  for (const int step : {0, 1, 2}) {
+    auto keep = keeping_when(refuse, step == 0 ? 0 : 100);
+    keep.presence = step == 1;
+    fixture t(keep);
+    const auto lobby = t.n.lobby();
+    at_home_of(lobby, [](auto &home) { home.use_manual_clock(); });
+    std::atomic<int> taken{0};
+    chorus::broker::done told;
+    t.engine->script([&] {
+      const auto first = [&](const auto &, auto &) { return ++taken == 1; };
+      if (step == 0)
+        t.engine->on_subscribe = [&](const std::string &room, auto &answer) {
+          if (room != "room/lobby" || ++taken != 1)
+            return false;
+          told = answer;
+          return true;
+        };
+      else if (step == 1)
+        t.engine->on_members = first;
+      else
+        t.engine->on_history = first;
+    });
+    lobby.core()->connect();
+    BOOST_REQUIRE(comes_true([&] { return taken == 1; }));
+    at_home_of(lobby, [](auto &home) { home.advance(59s); });
+    BOOST_CHECK(!t.n.told("did not answer"));
+    at_home_of(lobby, [](auto &home) { home.advance(2s); });
+    BOOST_CHECK(comes_true([&] { return t.n.told("did not answer within 60 s"); }));
+    at_home_of(lobby, [](auto &home) { home.advance(1s); });
+    BOOST_REQUIRE(comes_true([&] { return taken == 2; }));
+    if (told)
+      told({}); // too late
+    auto c = t.member();
+    t.elsewhere("1", "other:1");
+    t.elsewhere("2", "other:2");
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "2");
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,106 @@
+#pragma once
+// An engine in memory that a test may step in front of: a hook takes a call, and answers it itself or
+// never, or lets it through.
+
+#include "broker_away_support.hpp"
+
+#include <chorus/async/runtime_core.hpp>
+#include <chorus/server/room_core.hpp>
+
+namespace scripted_test {
+
+using namespace away_test;
+
+class scripted final : public chorus::broker {
+public:
+  template <class... Args> using hook = std::function<bool(Args &...)>; // true: taken
+
+  // Set before what is to be caught; called one at a time, from any thread, and may set none.
+  hook<chorus::broker_message, published> on_publish;
+  hook<std::string, done> on_subscribe;
+  hook<chorus::broker_position, page_read> on_history;
+  hook<std::string, members_read> on_members;
+  template <class F> void script(F f) {
+    std::lock_guard lock(mutex_);
+    f();
+  }
+  // The inner engine, whom nobody steps in front of.
+  const std::shared_ptr<chorus::broker> &inner() const noexcept { return inner_; }
+  std::atomic<int> subscribed{0}, read{0};
+
+  void publish(chorus::broker_message m, published answer) override {
+    if (!taken(on_publish, m, answer))
+      inner_->publish(std::move(m), std::move(answer));
+  }
+  void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> to,
+                 done answer) override {
+    const bool held = taken(on_subscribe, room, answer);
+    if (room == "room/lobby")
+      ++subscribed;
+    // It may have got through although nobody says so.
+    inner_->subscribe(std::move(room), std::move(to),
+                      held ? done([](const auto &) {}) : std::move(answer));
+  }
+  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
+    inner_->unsubscribe(std::move(room), who);
+  }
+  void history(std::string room, chorus::broker_position since, page_read answer) override {
+    ++read;
+    if (!taken(on_history, since, answer))
+      inner_->history(std::move(room), std::move(since), std::move(answer));
+  }
+  void begin_epoch(std::string room, std::string ended, done answer) override {
+    inner_->begin_epoch(std::move(room), std::move(ended), std::move(answer));
+  }
+  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
+    inner_->enter(std::move(room), std::move(who), most, std::move(answer));
+  }
+  void leave(std::string room, std::string node, std::string id, done answer) override {
+    inner_->leave(std::move(room), std::move(node), std::move(id), std::move(answer));
+  }
+  void members(std::string room, members_read answer) override {
+    if (!taken(on_members, room, answer))
+      inner_->members(std::move(room), std::move(answer));
+  }
+  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
+    inner_->renew(std::move(node), alive, std::move(answer));
+  }
+
+private:
+  template <class F, class... Args> bool taken(const F &f, Args &...args) {
+    std::lock_guard lock(mutex_);
+    return f && f(args...);
+  }
+
+  const std::shared_ptr<chorus::broker> inner_ = chorus::make_memory_broker();
+  std::mutex mutex_;
+};
+
+inline chorus::failure away_now() {
+  return {chorus::error::lost, chorus::stage::none, "the line is down"};
+}
+
+// What the engine keeps of a room, published by nobody's server.
+inline void put(chorus::broker &engine, const char *room, const char *text,
+                const chorus::room_options &keep, const std::string &origin) {
+  chorus::broker_message m;
+  m.room = room;
+  m.content = std::string(text);
+  m.origin = origin;
+  m.keep = keep;
+  engine.publish(std::move(m), [](const auto &) {});
+}
+
+// Does `f` on the home shard of a room, after all that was posted there before.
+template <class F> void at_home_of(const chorus::room &r, F f) {
+  auto told = std::make_shared<std::promise<void>>();
+  auto future = told->get_future();
+  const auto home = r.core()->home();
+  BOOST_REQUIRE(home->post([home, f, told] {
+    f(*home);
+    told->set_value();
+  }));
+  BOOST_REQUIRE((future.wait_for(patience) == std::future_status::ready));
+}
+
+} // namespace scripted_test
