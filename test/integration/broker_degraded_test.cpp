@@ -228,14 +228,46 @@ BOOST_AUTO_TEST_CASE(a_server_stops_while_its_engine_is_away) {
 }
 
 BOOST_AUTO_TEST_CASE(rooms_without_history_are_entered_too) {
-  const auto engine = chorus::make_memory_broker();
-  server_of n(engine, keeping_when(degrade, 0), 0, true);
-  auto c = n.plain();
-  BOOST_REQUIRE(comes_true([&] { return n.lobby().size() == 1; }));
-  n.publish({"1"});
-  BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
-  reach(n);
-  BOOST_CHECK(comes_true([&] { return n.engine->listens("room/lobby"); }));
+  for (const auto policy :
+       {chorus::away_policy::refuse, chorus::away_policy::buffer, chorus::away_policy::degrade}) {
+    const auto engine = chorus::make_memory_broker();
+    server_of b(engine, keeping_when(policy, 0));
+    auto d = b.plain();
+    BOOST_REQUIRE(comes_true([&] { return b.lobby().size() == 1; }));
+    server_of n(engine, keeping_when(policy, 0), 0, true);
+    auto c = n.plain();
+    BOOST_REQUIRE(comes_true([&] { return n.lobby().size() == 1; }));
+    n.publish({"1"});
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
+    reach(n);
+    BOOST_CHECK(comes_true([&] { return n.engine->listens("room/lobby"); }));
+    n.publish({"2"});
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "2");
+    BOOST_CHECK_EQUAL(d.read_frame().payload, "2"); // "1" was for those there alone
+    b.publish({"3"});
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "3");
+    BOOST_CHECK_EQUAL(n.engine->epochs_begun, 0);
+  }
+}
+
+// With a list of those who are known there.
+BOOST_AUTO_TEST_CASE(rooms_with_presence_alone_are_entered_too) {
+  for (const auto policy : {chorus::away_policy::refuse, chorus::away_policy::degrade}) {
+    auto keep = keeping_when(policy, 0);
+    keep.presence = true;
+    const auto engine = chorus::make_memory_broker();
+    server_of b(engine, keep);
+    auto d = b.plain();
+    BOOST_CHECK(has(d.read_frame().payload, "list"));
+    server_of n(engine, keep, 0, true);
+    auto c = n.plain();
+    BOOST_CHECK(has(c.read_frame().payload, "list"));
+    reach(n);
+    BOOST_CHECK(has(d.read_frame().payload, "joined"));
+    b.publish({"1"});
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
+    BOOST_CHECK_EQUAL(d.read_frame().payload, "1");
+  }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -30,8 +30,10 @@ std::size_t in_flight::cost() const noexcept {
 }
 
 room_away::room_away(room_link &owner, const room_core &room)
-    : link_(owner), policy_(room.options().when_away), most_(room.options().away_messages),
-      most_bytes_(room.options().away_bytes), measures_(room.counters().measures) {}
+    // Without a history nothing needs a place, and members here do without the others.
+    : link_(owner), policy_(room.log() ? room.options().when_away : away_policy::degrade),
+      most_(room.options().away_messages), most_bytes_(room.options().away_bytes),
+      measures_(room.counters().measures) {}
 
 room_away::~room_away() {
   end_degraded(nullptr);
@@ -218,6 +220,10 @@ bool room_away::had(std::uint64_t number, std::optional<in_flight> &one) {
 
 bool room_away::lets_in(room_core &room, const failure &why) {
   if (policy_ != away_policy::degrade || (!alone() && !is_away(why)))
+    return false;
+  // An engine that is there is to tell who is: a list that lacks some is for when nobody can know.
+  if (room.presence() && room.options().when_away != away_policy::degrade &&
+      link_.engine().status().connected)
     return false;
   if (!alone())
     go_away(room);
