@@ -1,6 +1,9 @@
 // What a room owes its members after its engine has failed, kept silent, or forgotten.
 
 #include "broker_scripted.hpp"
+#include "support/broker_calls.hpp"
+
+#include <chorus/server/known_origins.hpp>
 
 using namespace scripted_test;
 
@@ -121,6 +124,122 @@ BOOST_AUTO_TEST_CASE(an_engine_that_never_answers_is_asked_again) {
     BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
     BOOST_CHECK_EQUAL(c.read_frame().payload, "2");
   }
+}
+
+// As many as are kept, and as many as they may be.
+BOOST_AUTO_TEST_CASE(origins_are_known_from_one_epoch_to_the_next) {
+  chorus::detail::known_origins known(3);
+  for (const char *one : {"a", "b", "c", "d", ""})
+    known.note(one);
+  BOOST_CHECK(!known.had("d")); // in the same epoch
+  known.epoch_ended();
+  for (const char *one : {"b", "c", "d"})
+    BOOST_CHECK(known.had(one));
+  for (const char *one : {"a", "e", ""})
+    BOOST_CHECK(!known.had(one));
+  known.note("e");
+  known.note("b");
+  BOOST_CHECK(known.had("d"));
+  known.epoch_ended();
+  for (const char *one : {"d", "e", "b"})
+    BOOST_CHECK(known.had(one));
+  for (const char *one : {"f", "g", "h"})
+    known.note(one);
+  BOOST_CHECK(!known.had("d"));
+}
+
+// The engine does not remember any more which one this server knew, and gives all from the beginning.
+BOOST_AUTO_TEST_CASE(nothing_is_given_again_in_another_epoch) {
+  fixture t(keeping_when(refuse));
+  auto d = t.member();
+  client c("b2d0c7f3a91e4d55");
+  c.connect(t.n.server.port(), "/r/lobby");
+  c.joined();
+  t.n.publish({"1"});
+  t.elsewhere("2", "other:2");
+  const auto both = [&](std::initializer_list<const char *> want) {
+    for (const char *one : want) {
+      BOOST_CHECK_EQUAL(c.take().payload, one);
+      BOOST_CHECK_EQUAL(d.read_frame().payload, one);
+    }
+  };
+  both({"1", "2"});
+  t.engine->script([&] {
+    t.engine->on_history = [](chorus::broker_position &since, const auto &) {
+      since.epoch = "forgotten";
+      return false;
+    };
+  });
+  t.n.engine->deaf = true;
+  const auto two_epochs = [&] {
+    test_support::asker ask(t.engine->inner());
+    for (int i = 0; i < 2; ++i)
+      BOOST_CHECK(ask.begin_epoch("room/lobby", ask.page("room/lobby")->epoch));
+  };
+  two_epochs();
+  t.elsewhere("3", "other:3");
+  t.n.engine->gap();
+  const auto j = c.joined();
+  BOOST_CHECK_EQUAL(j.why, "epoch");
+  both({"3"});
+  // Nor to who comes back, with nothing after what it had.
+  two_epochs();
+  t.n.engine->gap();
+  BOOST_CHECK_EQUAL(c.joined().recovered, 0);
+  c.vanish();
+  BOOST_REQUIRE(comes_true([&] { return t.n.lobby().size() == 1; }));
+  c.connect(t.n.server.port(), "/r/lobby");
+  const auto back = c.joined();
+  BOOST_CHECK_EQUAL(back.recovered, 1);
+  BOOST_CHECK_EQUAL(back.missed, 0);
+  t.n.engine->deaf = false;
+  t.elsewhere("4", "other:4");
+  both({"4"});
+  const auto replayed = t.n.lobby().stats().replayed;
+  BOOST_CHECK_EQUAL(replayed, 1u);
+}
+
+// It has lost the newest messages, and their publishers say some again, behind others.
+BOOST_AUTO_TEST_CASE(what_is_published_again_in_another_epoch_is_given_once) {
+  fixture t(keeping_when(refuse));
+  auto d = t.member();
+  client c("b2d0c7f3a91e4d55");
+  c.connect(t.n.server.port(), "/r/lobby");
+  c.joined();
+  t.elsewhere("1", "other:1");
+  t.elsewhere("2", "other:2");
+  const auto both = [&](std::initializer_list<const char *> want) {
+    for (const char *one : want) {
+      BOOST_CHECK_EQUAL(c.take().payload, one);
+      BOOST_CHECK_EQUAL(d.read_frame().payload, one);
+    }
+  };
+  both({"1", "2"});
+  const auto fresh = chorus::make_memory_broker();
+  put(*fresh, "room/lobby", "3", t.keep, "other:3");
+  put(*fresh, "room/lobby", "1", t.keep, "other:1");
+  t.n.engine->replace(fresh);
+  BOOST_CHECK_EQUAL(c.joined().offset, 0);
+  both({"3"});
+  BOOST_CHECK_EQUAL(c.joined().offset, 2);
+  put(*fresh, "room/lobby", "2", t.keep, "other:2");
+  BOOST_CHECK_EQUAL(c.joined().offset, 3);
+  put(*fresh, "room/lobby", "4", t.keep, "other:4");
+  both({"4"});
+  BOOST_CHECK_EQUAL(c.doubled, 0);
+}
+
+BOOST_AUTO_TEST_CASE(an_engine_in_memory_knows_more_than_the_last_epoch) {
+  test_support::asker ask(chorus::make_memory_broker());
+  const auto keep = keeping_when(refuse);
+  const auto first = ask.publish("lobby", "1", keep).value();
+  for (int i = 0; i < 16; ++i)
+    BOOST_CHECK(ask.begin_epoch("lobby", ask.page("lobby")->epoch));
+  ask.publish("lobby", "2", keep).value();
+  BOOST_CHECK_EQUAL(ask.history("lobby", first), "2 ");
+  BOOST_CHECK_EQUAL(ask.history("lobby", {"another", 1}), "1 2 ");
+  BOOST_CHECK(ask.begin_epoch("lobby", ask.page("lobby")->epoch));
+  BOOST_CHECK_EQUAL(ask.history("lobby", first), "1 2 "); // so many are enough
 }
 
 BOOST_AUTO_TEST_SUITE_END()

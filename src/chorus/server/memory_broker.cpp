@@ -15,6 +15,9 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
+// Epochs of a room that were ended, and whose offsets are remembered to go on.
+constexpr std::size_t most_ended = 16;
+
 // Listeners are told under the lock, which is what keeps the order; they only post.
 class memory_broker final : public broker {
 public:
@@ -73,7 +76,7 @@ public:
       page.epoch = r.epoch;
       page.last = r.last;
       page.trimmed = r.trimmed;
-      const bool known = since.epoch == r.epoch || (!r.ended.empty() && since.epoch == r.ended);
+      const bool known = since.epoch == r.epoch || std::ranges::count(r.ended, since.epoch) != 0;
       const auto after = known ? since.offset : 0;
       for (const auto &one : r.kept)
         if (one.content.at.offset > after)
@@ -85,7 +88,9 @@ public:
     {
       std::lock_guard lock(mutex_);
       if (auto &r = room(name); r.epoch == ended) {
-        r.ended = std::exchange(r.epoch, detail::random_epoch());
+        r.ended.push_back(std::exchange(r.epoch, detail::random_epoch()));
+        if (r.ended.size() > most_ended)
+          r.ended.pop_front();
         for (auto &one : r.kept)
           one.content.at.epoch = r.epoch;
         tell(r, [](broker_listener &to) { to.on_gap(); });
@@ -155,7 +160,7 @@ private:
   };
   struct state {
     std::string epoch = detail::random_epoch();
-    std::string ended; // the epoch before
+    std::deque<std::string> ended; // the epochs before
     std::uint64_t last = 0;
     std::uint64_t trimmed = 0;
     std::uint64_t used = 0;

@@ -42,6 +42,8 @@ public:
   // One of ours has come with its place. True when members here have it already; `one` is what waited
   // here, although it had got through.
   bool had(std::uint64_t number, std::optional<in_flight> &one);
+  // Members here have it already, and it may come with a place.
+  bool gave(std::uint64_t number) const { return given_.contains(number); }
   // The engine answers, as it seems.
   void come_back(room_core &room);
   // Who arrives can't be let in by the engine: true when it may come in without.

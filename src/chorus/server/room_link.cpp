@@ -13,6 +13,15 @@ constexpr std::chrono::seconds answer_patience{60};
 constexpr backoff_options retry_pauses{std::chrono::milliseconds(100), 2,
                                        std::chrono::milliseconds(5000), jitter::partial};
 
+// Of messages, that are recognised in another epoch: all that the engine keeps, if it can be.
+std::size_t most_known(const room_core &room) {
+  constexpr std::size_t fewest = 1024, most = 16 * 1024;
+  if (!room.log())
+    return 0;
+  const auto kept = room.options().history_messages;
+  return std::clamp(kept == 0 ? 4 * fewest : kept, fewest, most);
+}
+
 } // namespace
 
 room_link::room_link(const std::shared_ptr<room_core> &room, std::string channel,
@@ -20,7 +29,7 @@ room_link::room_link(const std::shared_ptr<room_core> &room, std::string channel
     : room_(room), home_(room->home()), name_(room->name()), channel_(std::move(channel)),
       node_(std::move(node)), engine_(node_->engine()), ours_(node_->name() + ":"),
       pauses_(retry_pauses), random_state_(std::hash<std::string>()(ours_ + channel_)),
-      away_(*this, *room) {
+      known_(most_known(*room)), away_(*this, *room) {
   if (room->presence())
     presence_ = std::make_unique<presence_link>(*this);
 }
@@ -186,7 +195,10 @@ void room_link::filled(const result<broker_page> &page) {
   const bool to_members = filled_ || !let_in_;
   std::uint64_t fresh = 0;
   for (const auto &m : page->messages)
-    fresh += to_members ? deliver(*room, m) : room->adopt(m) != nullptr;
+    if (to_members)
+      fresh += deliver(*room, m);
+    else if (room->adopt(m))
+      known_.note(m.origin);
   if (filled_ && room->has_anybody()) {
     room->counters().replayed.fetch_add(fresh, std::memory_order_relaxed);
     room->counters().measures->engine.replayed.fetch_add(fresh, std::memory_order_relaxed);
@@ -210,7 +222,18 @@ void room_link::note_epoch(room_core &room, const broker_page &page) {
                        (page.messages.empty() || page.messages.front().at.offset > before);
   if (goes_on)
     room.go_on_in(page.epoch);
-  room.tell_gap(page.epoch, goes_on ? std::max(page.trimmed, before) : page.trimmed,
+  told_at_ = goes_on ? std::max(page.trimmed, before) : page.trimmed;
+  if (other) {
+    known_.epoch_ended();
+    for (const auto &m : page.messages) {
+      const auto ours = number_of(m);
+      if (!known_.had(m.origin) && !(ours && away_.gave(*ours)))
+        break;
+      told_at_ = m.at.offset;
+    }
+  }
+  passed_ = 0;
+  room.tell_gap(page.epoch, told_at_,
                 other ? protocol::resume_gap::epoch : protocol::resume_gap::trimmed);
   if (goes_on && page.trimmed <= before)
     complain("ended the room's epoch, and who resumes is told so",
@@ -236,10 +259,19 @@ void room_link::become_ready(room_core &room) {
   for (const auto &m : std::exchange(early_, {}))
     if (!of_another_epoch(room, m))
       deliver(room, m);
+  tell_passed(room);
   forget_passed(room);
   away_.come_back(room);
   for (const auto &a : std::exchange(arrivals_, {}))
     room.answer(a);
+}
+
+void room_link::tell_passed(room_core &room) {
+  const auto at = std::exchange(passed_, 0);
+  if (at <= told_at_)
+    return;
+  told_at_ = at;
+  room.tell_gap(*room.log()->messages().epoch(), at, protocol::resume_gap::epoch);
 }
 
 void room_link::give_up(const failure &why) {
@@ -266,7 +298,7 @@ void room_link::take(std::function<void(room_link &)> one) {
     if (incoming_.size() != 1)
       return; // on its way
   }
-  at_home([](room_link &link, room_core &) {
+  at_home([](room_link &link, room_core &room) {
     std::vector<std::function<void(room_link &)>> all;
     {
       std::lock_guard lock(link.incoming_mutex_);
@@ -274,6 +306,8 @@ void room_link::take(std::function<void(room_link &)> one) {
     }
     for (const auto &f : all)
       f(link);
+    if (link.state_ == state::ready)
+      link.tell_passed(room);
   });
 }
 

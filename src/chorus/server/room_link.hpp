@@ -8,6 +8,7 @@
 #include <chorus/server/broker.hpp>
 #include <chorus/server/broker_node.hpp>
 #include <chorus/server/home_alarm.hpp>
+#include <chorus/server/known_origins.hpp>
 #include <chorus/server/presence_link.hpp>
 #include <chorus/server/room_away.hpp>
 #include <chorus/server/room_core.hpp>
@@ -99,6 +100,8 @@ private:
   void go_on(room_core &room);
   void take(std::function<void(room_link &)> one);
   void note_epoch(room_core &room, const broker_page &page);
+  // Members have been given what comes last, and learn where that is now.
+  void tell_passed(room_core &room);
   // Of what the engine is asked now; an answer to anything else comes too late.
   std::uint64_t await_answer();
   void answer_came() noexcept;
@@ -127,6 +130,9 @@ private:
   backoff pauses_;
   std::uint64_t random_state_;
   std::size_t early_bytes_ = 0;
+  known_origins known_;
+  std::uint64_t passed_ = 0;  // offset of what came last, if members had been given it before
+  std::uint64_t told_at_ = 0; // where members go on, as they were told last
   room_away away_;
   flights sent_;                      // what the engine was asked to number, until it comes
   std::vector<broker_message> early_; // while filling

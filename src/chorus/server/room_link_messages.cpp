@@ -188,9 +188,13 @@ bool room_link::deliver(room_core &room, const broker_message &m) {
     k = room.adopt(m);
     if (!k)
       return false;
+    had = had || known_.had(m.origin);
+    known_.note(m.origin);
+    passed_ = had ? m.at.offset : 0;
   }
-  if (!had)
-    room.deliver(k ? k->content : m.content, with, k);
+  if (had)
+    return false;
+  room.deliver(k ? k->content : m.content, with, k);
   return true;
 }
 
