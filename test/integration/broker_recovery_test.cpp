@@ -242,4 +242,58 @@ BOOST_AUTO_TEST_CASE(an_engine_in_memory_knows_more_than_the_last_epoch) {
   BOOST_CHECK_EQUAL(ask.history("lobby", first), "1 2 "); // so many are enough
 }
 
+// The engine fails the first at once, before the second is published, but not the second.
+BOOST_AUTO_TEST_CASE(what_has_just_failed_is_not_overtaken) {
+  for (const auto how :
+       {chorus::error::queue_full, chorus::error::lost, chorus::error::timed_out}) {
+    fixture t(keeping_when(buffer));
+    auto c = t.member();
+    int calls = 0;
+    t.engine->script([&] {
+      t.engine->on_publish = [&](const chorus::broker_message &m, const auto &answer) {
+        if (m.room != "room/lobby" || ++calls != 1)
+          return false;
+        answer(chorus::failure(how, chorus::stage::none, "too much waits"));
+        return true;
+      };
+    });
+    const auto lobby = t.n.lobby();
+    at_home_of(lobby, [lobby = t.n.lobby()](auto &) mutable {
+      lobby.publish("1");
+      lobby.publish("2");
+    });
+    BOOST_CHECK(t.n.waits_for(2));
+    t.n.engine->gap();
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "2");
+    BOOST_CHECK_EQUAL(lobby.stats().broker_failures, 0u);
+  }
+}
+
+// Of two that were with the engine it failed the first alone: that would come too late.
+BOOST_AUTO_TEST_CASE(what_would_come_out_of_order_is_refused) {
+  fixture t(keeping_when(buffer));
+  auto c = t.member();
+  chorus::broker::published held;
+  t.engine->script([&] {
+    t.engine->on_publish = [&](const chorus::broker_message &m, const auto &answer) {
+      return m.room == "room/lobby" && !held ? (held = answer, true) : false;
+    };
+  });
+  auto first = t.n.broadcast("1", 20s);
+  BOOST_REQUIRE(comes_true([&] { return t.n.lobby().stats().published == 1; }));
+  at_home_of(t.n.lobby(), [](auto &) {});
+  t.n.publish({"2"});
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "2");
+  held(away_now());
+  BOOST_CHECK(t.n.waits_for(1));
+  t.n.engine->gap();
+  const auto report = first.get();
+  BOOST_REQUIRE_EQUAL(report.members.size(), 1u);
+  BOOST_CHECK(report.members[0].why == chorus::error::lost);
+  BOOST_CHECK(has(report.members[0].why.message(), "took a later message"));
+  t.n.publish({"3"});
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "3");
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -96,7 +96,7 @@ template <class F> void at_home_of(const chorus::room &r, F f) {
   auto told = std::make_shared<std::promise<void>>();
   auto future = told->get_future();
   const auto home = r.core()->home();
-  BOOST_REQUIRE(home->post([home, f, told] {
+  BOOST_REQUIRE(home->post([home, f, told]() mutable {
     f(*home);
     told->set_value();
   }));

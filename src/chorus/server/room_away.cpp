@@ -16,11 +16,11 @@ constexpr std::size_t most_unconfirmed = 1024;
 // That are handed over at once, when all goes well. The first goes alone.
 constexpr std::size_t most_at_a_time = 64;
 
-bool is_away(const failure &why) noexcept {
+} // namespace
+
+bool room_away::is_away(const failure &why) noexcept {
   return why == error::lost || why == error::timed_out || why == error::queue_full;
 }
-
-} // namespace
 
 std::size_t in_flight::cost() const noexcept {
   auto bytes = waiting_overhead + content.size();
@@ -48,7 +48,10 @@ bool room_away::takes(room_core &room, std::uint64_t number, in_flight &one) {
     return false;
   ended_ = ended_ || room.closed();
   if (mode_ == mode::here) {
-    if (link_.engine().status().connected || (ended_ && policy_ == away_policy::buffer))
+    const bool buffers = policy_ == away_policy::buffer;
+    if (ended_ && buffers)
+      return false;
+    if (link_.engine().status().connected && !(buffers && link_.failing()))
       return false;
     go_away(room);
   }
@@ -70,6 +73,7 @@ void room_away::asked(room_core &room) {
 void room_away::succeeded(room_core &room, std::uint64_t number) {
   if (policy_ == away_policy::refuse)
     return;
+  taken(number);
   if (handed_over_.erase(number) != 0 && handed_over_.empty())
     at_a_time_ = std::min(at_a_time_ * 2, most_at_a_time);
   answered(room, true);
@@ -258,6 +262,13 @@ void room_away::hand_over(room_core &room) {
   while (!waiting_.empty() && handed_over_.size() < at_a_time_) {
     const auto number = waiting_.begin()->first;
     auto one = unwait(waiting_.begin());
+    if (number < newest_) {
+      link_.refuse(room, one,
+                   failure(error::lost, stage::none,
+                           "the engine took a later message before it was back, and this one would "
+                           "come after that"));
+      continue;
+    }
     handed_over_.insert(number);
     link_.send(room, number, std::move(one));
   }

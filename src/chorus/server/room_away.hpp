@@ -7,6 +7,7 @@
 #include <chorus/server/broker.hpp>
 #include <chorus/server/room_core.hpp>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -34,11 +35,15 @@ public:
 
   // Takes `one`, unless the engine is to be asked.
   bool takes(room_core &room, std::uint64_t number, in_flight &one);
+  // Such a failure says that it is away, and that a publish may be made again.
+  static bool is_away(const failure &why) noexcept;
   // The engine is asked for a place, and has answered. `one`: the message, unless it is done with.
   void asked(room_core &room);
   void succeeded(room_core &room, std::uint64_t number);
   void failed(room_core &room, std::uint64_t number, const failure &why,
               std::optional<in_flight> one);
+  // One of ours has a place.
+  void taken(std::uint64_t number) noexcept { newest_ = std::max(newest_, number); }
   // One of ours has come with its place. True when members here have it already; `one` is what waited
   // here, although it had got through.
   bool had(std::uint64_t number, std::optional<in_flight> &one);
@@ -94,6 +99,7 @@ private:
   std::set<std::uint64_t> handed_over_; // without an answer
   flights waiting_;
   std::size_t waiting_bytes_ = 0;
+  std::uint64_t newest_ = 0;      // that has a place
   std::set<std::uint64_t> given_; // that may come from the engine, too
   // Of those that may come although nobody knows: who is not to get them.
   std::map<std::uint64_t, std::shared_ptr<const publish_terms>> unconfirmed_;

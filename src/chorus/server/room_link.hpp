@@ -13,6 +13,7 @@
 #include <chorus/server/room_away.hpp>
 #include <chorus/server/room_core.hpp>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -66,6 +67,8 @@ public:
   // Nobody gets it; `quietly`: which is told elsewhere.
   void refuse(room_core &room, const in_flight &one, const failure &why, bool quietly = false);
   flights &unanswered() noexcept { return sent_; }
+  // Some has come back, or is about to, since the engine was away.
+  bool failing() const noexcept { return failing_.load(std::memory_order_acquire) != 0; }
   // All that the engine has is here.
   bool up_to_date() const noexcept { return state_ == state::ready; }
   void look_again();
@@ -137,6 +140,7 @@ private:
   flights sent_;                      // what the engine was asked to number, until it comes
   std::vector<broker_message> early_; // while filling
   std::vector<std::shared_ptr<arrival>> arrivals_;
+  std::atomic<std::size_t> failing_{0}; // answers that are on their way here
   std::mutex incoming_mutex_;
   std::vector<std::function<void(room_link &)>> incoming_; // from the engine
 };

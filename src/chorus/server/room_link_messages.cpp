@@ -54,10 +54,18 @@ void room_link::send(room_core &room, std::uint64_t number, in_flight one) {
   sent_.emplace(number, std::move(one));
   away_.asked(room);
   engine_->publish(std::move(out), [weak = weak_from_this(), number](result<broker_position> r) {
-    if (const auto self = weak.lock())
-      self->at_home([number, r = std::move(r)](room_link &link, room_core &core) {
-        link.answered(core, number, r);
-      });
+    const auto self = weak.lock();
+    if (!self)
+      return;
+    // What is published before this comes home is not to overtake it.
+    const bool away = r.has_error() && room_away::is_away(r.error());
+    if (away)
+      self->failing_.fetch_add(1, std::memory_order_release);
+    self->at_home([number, away, r = std::move(r)](room_link &link, room_core &core) {
+      link.answered(core, number, r);
+      if (away)
+        link.failing_.fetch_sub(1, std::memory_order_relaxed);
+    });
   });
 }
 
@@ -173,6 +181,7 @@ bool room_link::deliver(room_core &room, const broker_message &m) {
     } else {
       had = away_.had(*ours, one);
     }
+    away_.taken(*ours);
     if (one)
       with = std::move(one->with);
   }
