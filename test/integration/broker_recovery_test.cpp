@@ -296,4 +296,29 @@ BOOST_AUTO_TEST_CASE(what_would_come_out_of_order_is_refused) {
   BOOST_CHECK_EQUAL(c.read_frame().payload, "3");
 }
 
+// Of what can be read again nothing is lost, the rest is counted.
+BOOST_AUTO_TEST_CASE(more_comes_than_a_busy_server_takes) {
+  constexpr int count = 5000;
+  for (const bool kept : {true, false}) {
+    fixture t(keeping_when(refuse, kept ? count : 0));
+    auto c = t.member();
+    BOOST_REQUIRE(comes_true([&] { return t.engine->subscribed == 1; }));
+    t.elsewhere("first", "other:first");
+    BOOST_CHECK_EQUAL(c.read_frame().payload, "first");
+    const int before = t.engine->read;
+    std::promise<void> go;
+    const auto home = t.n.lobby().core()->home();
+    home->post([wait = go.get_future().share()] { wait.wait(); });
+    for (int i = 0; i < count; ++i)
+      t.elsewhere(std::to_string(i).c_str(), "other:" + std::to_string(i));
+    go.set_value();
+    const int lost = kept ? 0 : 4096;
+    for (int i = lost; i < count; ++i)
+      BOOST_REQUIRE_EQUAL(c.read_frame().payload, std::to_string(i));
+    BOOST_CHECK_EQUAL(t.engine->read - before, kept ? 1 : 0);
+    BOOST_CHECK_EQUAL(t.n.lobby().stats().refused, static_cast<unsigned>(lost));
+    BOOST_CHECK_EQUAL(t.n.told("4096 messages"), !kept);
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

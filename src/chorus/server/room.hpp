@@ -118,7 +118,9 @@ struct room_stats {
   std::uint64_t expired = 0;    // copies that a member's queue dropped after their time to live
   // Times an `only` filter threw; each left one member out of one message.
   std::uint64_t filter_failures = 0;
-  std::uint64_t refused = 0; // messages that nobody got: more than room_transit_bytes on their way
+  // Messages that nobody got: more than room_transit_bytes on their way; or nobody on this server, since
+  // others sent them faster than it could take them, and they are not kept.
+  std::uint64_t refused = 0;
   resume_stats resume{};
   // Messages that the server's broker did not take: nobody got them where the room keeps history, else
   // only its members on this server.

@@ -290,50 +290,34 @@ void room_link::give_up(const failure &why) {
     });
 }
 
-// In the engine's order: what a shard posts to itself may be overtaken by what others post to it.
-void room_link::take(std::function<void(room_link &)> one) {
-  {
-    std::lock_guard lock(incoming_mutex_);
-    incoming_.push_back(std::move(one));
-    if (incoming_.size() != 1)
-      return; // on its way
-  }
-  at_home([](room_link &link, room_core &room) {
-    std::vector<std::function<void(room_link &)>> all;
-    {
-      std::lock_guard lock(link.incoming_mutex_);
-      all.swap(link.incoming_);
-    }
-    for (const auto &f : all)
-      f(link);
-    if (link.state_ == state::ready)
-      link.tell_passed(room);
-  });
-}
-
 void room_link::on_message(const broker_message &m) noexcept {
-  take([m](room_link &link) { link.arrived(m); });
+  const bool once = m.at.offset == 0 && !m.origin.starts_with(ours_);
+  take([m](room_link &link) { link.arrived(m); }, m.content.size() + m.origin.size(), once);
 }
 
 void room_link::on_presence(const broker_change &c) noexcept {
   if (!presence_)
     return;
-  take([c](room_link &link) { link.presence_->changed(c); });
+  take([c](room_link &link) { link.presence_->changed(c); }, c.who.data.size() + c.who.id.size());
 }
 
 void room_link::on_gap() noexcept {
   take([](room_link &link) {
-    const auto room = link.room_.lock();
-    if (link.presence_ && (link.presence_->known() || link.state_ == state::listing))
-      link.presence_->read();
-    // A new epoch is begun before anything is read, and messages are handed over after that.
-    const bool alone = link.away_.alone();
-    if (alone)
-      link.away_.come_back(*room);
-    link.look_again();
-    if (!alone)
-      link.away_.come_back(*room);
+    if (const auto room = link.room_.lock())
+      link.gap(*room);
   });
+}
+
+void room_link::gap(room_core &room) {
+  if (presence_ && (presence_->known() || state_ == state::listing))
+    presence_->read();
+  // A new epoch is begun before anything is read, and messages are handed over after that.
+  const bool alone = away_.alone();
+  if (alone)
+    away_.come_back(room);
+  look_again();
+  if (!alone)
+    away_.come_back(room);
 }
 
 void room_link::set(std::shared_ptr<home_alarm> &which, duration after, void (room_link::*then)()) {

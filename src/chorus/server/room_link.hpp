@@ -101,7 +101,10 @@ private:
   void forget_passed(room_core &room);
   void give_up(const failure &why);
   void go_on(room_core &room);
-  void take(std::function<void(room_link &)> one);
+  // Of so many bytes, that can't be read again if it is lost.
+  void take(std::function<void(room_link &)> one, std::size_t bytes = 0, bool once = false);
+  void take_all(room_core &room);
+  void gap(room_core &room);
   void note_epoch(room_core &room, const broker_page &page);
   // Members have been given what comes last, and learn where that is now.
   void tell_passed(room_core &room);
@@ -143,6 +146,10 @@ private:
   std::atomic<std::size_t> failing_{0}; // answers that are on their way here
   std::mutex incoming_mutex_;
   std::vector<std::function<void(room_link &)>> incoming_; // from the engine
+  std::size_t incoming_bytes_ = 0;
+  std::uint64_t incoming_once_ = 0; // of them, that can't be read again
+  std::uint64_t overrun_ = 0;       // such that were lost before all of them
+  bool incoming_gap_ = false;       // before all of them
 };
 
 } // namespace chorus::detail

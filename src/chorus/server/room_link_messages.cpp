@@ -12,6 +12,9 @@ namespace {
 // What comes from the engine while the history is read waits here; beyond it is read again.
 constexpr std::size_t most_early = 1024;
 constexpr std::size_t most_early_bytes = std::size_t{4} << 20;
+// What comes from the engine while the room's shard is busy; beyond it all of that is lost, as by a gap.
+constexpr std::size_t most_incoming = 4096;
+constexpr std::size_t most_incoming_bytes = std::size_t{4} << 20;
 
 } // namespace
 
@@ -136,6 +139,52 @@ void room_link::forget_passed(room_core &room) {
 // It came late, and what followed the end of its epoch has been read, or it came early. The history tells.
 bool room_link::of_another_epoch(room_core &room, const broker_message &m) {
   return m.at.offset != 0 && room.log() && m.at.epoch != *room.log()->messages().epoch();
+}
+
+// In the engine's order: what a shard posts to itself may be overtaken by what others post to it.
+void room_link::take(std::function<void(room_link &)> one, std::size_t bytes, bool once) {
+  {
+    std::lock_guard lock(incoming_mutex_);
+    const bool on_its_way = !incoming_.empty();
+    if (on_its_way &&
+        (incoming_.size() == most_incoming || incoming_bytes_ + bytes > most_incoming_bytes)) {
+      overrun_ += std::exchange(incoming_once_, 0);
+      incoming_.clear();
+      incoming_bytes_ = 0;
+      incoming_gap_ = true;
+    }
+    incoming_.push_back(std::move(one));
+    incoming_bytes_ += bytes;
+    incoming_once_ += once;
+    if (on_its_way)
+      return;
+  }
+  at_home([](room_link &link, room_core &room) { link.take_all(room); });
+}
+
+void room_link::take_all(room_core &room) {
+  std::vector<std::function<void(room_link &)>> all;
+  std::uint64_t lost = 0;
+  bool missed = false;
+  {
+    std::lock_guard lock(incoming_mutex_);
+    all.swap(incoming_);
+    incoming_bytes_ = 0;
+    incoming_once_ = 0;
+    lost = std::exchange(overrun_, 0);
+    missed = std::exchange(incoming_gap_, false);
+  }
+  if (lost != 0) {
+    room.counters().refused.fetch_add(lost, std::memory_order_relaxed);
+    complain("said more at a time than this server could take, and members here do not get it",
+             failure(error::queue_full, stage::none, std::to_string(lost) + " messages"));
+  }
+  if (missed)
+    gap(room);
+  for (const auto &f : all)
+    f(*this);
+  if (state_ == state::ready)
+    tell_passed(room);
 }
 
 void room_link::arrived(const broker_message &m) {
