@@ -321,4 +321,38 @@ BOOST_AUTO_TEST_CASE(more_comes_than_a_busy_server_takes) {
   }
 }
 
+// It has its place, and was trimmed before this server could read it, or lost with its epoch.
+BOOST_AUTO_TEST_CASE(who_waits_for_what_never_comes_is_told) {
+  for (const bool forgets : {false, true}) {
+    fixture t(keeping_when(refuse, 2));
+    auto c = t.member();
+    for (const char *one : {"1", "2", "3"}) {
+      t.n.publish({one});
+      BOOST_CHECK_EQUAL(c.read_frame().payload, one);
+    }
+    t.n.engine->deaf = true;
+    const int before = t.n.engine->published_to;
+    auto outcome = t.n.broadcast("4", 0s);
+    BOOST_REQUIRE(comes_true([&] { return t.n.engine->published_to == before + 1; }));
+    at_home_of(t.n.lobby(), [](auto &) {}); // its answer came
+    if (forgets) {
+      const auto fresh = chorus::make_memory_broker();
+      put(*fresh, "room/lobby", "5", t.keep, "other:5");
+      t.n.engine->replace(fresh);
+      BOOST_CHECK_EQUAL(c.read_frame().payload, "5");
+    } else {
+      for (const char *one : {"5", "6"})
+        t.elsewhere(one, std::string("other:") + one);
+      t.n.engine->gap();
+      BOOST_CHECK_EQUAL(c.read_frame().payload, "5");
+      BOOST_CHECK_EQUAL(c.read_frame().payload, "6");
+    }
+    BOOST_REQUIRE((outcome.wait_for(patience) == std::future_status::ready));
+    const auto report = outcome.get();
+    BOOST_CHECK_EQUAL(report.dropped, 1u);
+    BOOST_REQUIRE_EQUAL(report.members.size(), 1u);
+    BOOST_CHECK(report.members[0].why == chorus::error::lost);
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -22,8 +22,9 @@ class room_link;
 struct in_flight {
   message content{};
   sent_out with{};
-  std::uint64_t at = 0; // offset, once the engine has told
-  time_point since{};   // of its publish
+  broker_position at{};    // once the engine has told
+  time_point since{};      // of its publish
+  std::uint64_t asked = 0; // what the engine was asked last, when it told
   std::size_t cost() const noexcept;
 };
 using flights = std::map<std::uint64_t, in_flight>; // in the order of their publishes

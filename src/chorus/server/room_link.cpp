@@ -97,6 +97,7 @@ void room_link::subscribed(const result<> &r) {
     if (presence_)
       presence_->give_up(r.error());
     give_up(r.error());
+    forget_passed(*room_.lock());
     return;
   }
   const auto room = room_.lock();

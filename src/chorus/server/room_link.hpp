@@ -98,6 +98,7 @@ private:
   void fill();
   void filled(const result<broker_page> &page);
   void become_ready(room_core &room);
+  bool passed(const room_core &room, const in_flight &one) const;
   void forget_passed(room_core &room);
   void give_up(const failure &why);
   void go_on(room_core &room);

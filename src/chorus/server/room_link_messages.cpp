@@ -47,7 +47,7 @@ void room_link::publish(const message &m, sent_out with) {
   if (!room)
     return;
   const auto number = node_->next_number();
-  in_flight one{m, std::move(with), 0, home_->now()};
+  in_flight one{m, std::move(with), {}, home_->now()};
   if (!away_.takes(*room, number, one))
     send(*room, number, std::move(one));
 }
@@ -92,8 +92,13 @@ void room_link::answered(room_core &room, std::uint64_t number, const result<bro
   const auto found = sent_.find(number);
   if (r.has_value()) {
     if (found != sent_.end()) {
-      found->second.at = r->offset;
-      forget_passed(room);
+      auto &one = found->second;
+      one.at = *r;
+      one.asked = asked_;
+      if (passed(room, one))
+        forget_passed(room);
+      else if (state_ == state::ready && room.log() && r->epoch != *room.log()->messages().epoch())
+        fill(); // it comes, or did not come with what was read of its epoch
     }
     away_.succeeded(room, number);
     return;
@@ -121,17 +126,27 @@ void room_link::refuse(room_core &room, const in_flight &one, const failure &why
         [p = part, o = outcomes, terms = one.with.terms, why] { p->refuse(terms.get(), *o, why); });
 }
 
-// What was numbered and will not come, since nobody here listens or it is older than what was read.
+// It was numbered and will not come, since nobody here listens or it is older than what was read.
+bool room_link::passed(const room_core &room, const in_flight &one) const {
+  if (one.at.offset == 0 || (state_ != state::idle && state_ != state::ready))
+    return false;
+  if (state_ == state::idle || !room.log())
+    return true;
+  const auto &log = room.log()->messages();
+  return one.at.epoch == *log.epoch() ? one.at.offset <= log.last() : one.asked < asked_;
+}
+
 void room_link::forget_passed(room_core &room) {
-  if (state_ != state::idle && state_ != state::ready)
-    return;
-  const auto last = room.log() ? room.log()->messages().last() : UINT64_MAX;
-  std::erase_if(sent_, [&](auto &entry) {
-    auto &one = entry.second;
-    if (one.at == 0 || (state_ == state::ready && one.at > last))
+  std::erase_if(sent_, [&](const auto &entry) {
+    const auto &one = entry.second;
+    if (!passed(room, one))
       return false;
+    const failure why(error::lost, stage::none,
+                      "the room did not keep it until this server could read it");
     for (const auto &[part, outcomes] : one.with.outcomes)
-      part->home()->run([o = outcomes] { o->begun(); });
+      part->home()->run([p = part, o = outcomes, terms = one.with.terms, why] {
+        p->refuse(terms.get(), *o, why);
+      });
     return true;
   });
 }
