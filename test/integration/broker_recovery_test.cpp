@@ -4,6 +4,7 @@
 #include "support/broker_calls.hpp"
 
 #include <chorus/server/known_origins.hpp>
+#include <chorus/server/room_link.hpp>
 
 using namespace scripted_test;
 
@@ -155,7 +156,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_given_again_in_another_epoch) {
   client c("b2d0c7f3a91e4d55");
   c.connect(t.n.server.port(), "/r/lobby");
   c.joined();
-  t.n.publish({"1"});
+  t.elsewhere("1", "other:1");
   t.elsewhere("2", "other:2");
   const auto both = [&](std::initializer_list<const char *> want) {
     for (const char *one : want) {
@@ -353,6 +354,85 @@ BOOST_AUTO_TEST_CASE(who_waits_for_what_never_comes_is_told) {
     BOOST_REQUIRE_EQUAL(report.members.size(), 1u);
     BOOST_CHECK(report.members[0].why == chorus::error::lost);
   }
+}
+
+BOOST_AUTO_TEST_CASE(only_what_members_missed_is_counted) {
+  fixture t(keeping_when(buffer));
+  auto c = t.member();
+  chorus::broker::published held;
+  t.engine->script([&] {
+    t.engine->on_publish = [&](const chorus::broker_message &m, auto &answer) {
+      if (m.room == "room/lobby" && !held) {
+        held = answer;
+        answer = [](const auto &) {};
+      }
+      return false;
+    };
+  });
+  t.n.publish({"1"}); // quicker than its answer
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "1");
+  held(chorus::failure(chorus::error::unconfirmed, chorus::stage::none, "nobody knows"));
+  at_home_of(t.n.lobby(), [](auto &) {});
+  BOOST_CHECK_EQUAL(t.n.lobby().stats().unconfirmed, 0u);
+  BOOST_CHECK(!t.n.told("nobody knows"));
+  t.n.engine->deaf = true;
+  const int before = t.n.engine->published_to;
+  t.n.publish({"2"});
+  BOOST_REQUIRE(comes_true([&] { return t.n.engine->published_to == before + 1; }));
+  t.elsewhere("3", "other:3");
+  t.n.engine->gap();
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "2");
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "3");
+  at_home_of(t.n.lobby(), [](auto &) {});
+  BOOST_CHECK_EQUAL(t.n.lobby().stats().replayed, 1u);
+}
+
+// What was given while it was under way, and never came, is in nobody's way later.
+BOOST_AUTO_TEST_CASE(so_many_that_never_came_change_nothing) {
+  constexpr int count = 4096;
+  fixture t(keeping_when(degrade));
+  auto c = t.member();
+  t.elsewhere("first", "other:first");
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "first");
+  std::vector<chorus::broker::published> held;
+  t.engine->script([&] {
+    t.engine->on_publish = [&](const chorus::broker_message &m, const auto &answer) {
+      if (m.room == "room/lobby")
+        held.push_back(answer);
+      return m.room == "room/lobby";
+    };
+  });
+  const auto asked = [&](std::size_t n) {
+    return comes_true([&] {
+      std::size_t now = 0;
+      t.engine->script([&] { now = held.size(); });
+      return now == n;
+    });
+  };
+  for (int i = 0; i < count; ++i)
+    t.n.lobby().publish(std::to_string(i));
+  BOOST_REQUIRE(asked(count));
+  t.n.engine->go();
+  t.n.publish({"alone"});
+  for (int i = 0; i < count; ++i)
+    BOOST_REQUIRE_EQUAL(c.read_frame().payload, std::to_string(i));
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "alone");
+  for (const auto &answer : std::exchange(held, {}))
+    answer(chorus::broker_position{"another", 1});
+  t.n.engine->come_back();
+  BOOST_REQUIRE(comes_true([&] {
+    std::string now;
+    at_home_of(t.n.lobby(), [&, core = t.n.lobby().core()](auto &) {
+      now = core->link()->alone() ? "" : "back";
+    });
+    return now == "back";
+  }));
+  t.n.publish({"under way"});
+  BOOST_REQUIRE(asked(1));
+  t.n.engine->go();
+  t.n.publish({"alone again"});
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "under way");
+  BOOST_CHECK_EQUAL(c.read_frame().payload, "alone again");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

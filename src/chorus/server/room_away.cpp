@@ -84,9 +84,13 @@ void room_away::failed(room_core &room, std::uint64_t number, const failure &why
   handed_over_.erase(number);
   const bool gone = is_away(why) && !(ended_ && policy_ == away_policy::buffer);
   if (why == error::unconfirmed) {
-    if (one && unconfirmed_.size() < most_unconfirmed)
+    if (one) {
+      if (unconfirmed_.size() == most_unconfirmed)
+        unconfirmed_.erase(unconfirmed_.begin());
       unconfirmed_.emplace(number, one->with.terms);
-    link_.refuse(room, one ? *one : in_flight(), why);
+    }
+    if (one || given_.contains(number)) // else all have it
+      link_.refuse(room, one ? *one : in_flight(), why);
   } else if (policy_ == away_policy::refuse || !gone) {
     given_.erase(number);
     if (one)
@@ -146,7 +150,9 @@ void room_away::go_away(room_core &room) {
   begin_degraded(room);
   auto all = unwait_all();
   auto &asked = link_.unanswered();
-  while (!asked.empty() && given_.size() < most_given) {
+  for (std::size_t count = 0; !asked.empty() && count < most_given; ++count) {
+    if (given_.size() == most_given) // the oldest never came
+      given_.erase(given_.begin());
     given_.insert(asked.begin()->first);
     all.insert(asked.extract(asked.begin()));
   }

@@ -89,7 +89,7 @@ private:
   void answered(room_core &room, std::uint64_t number, const result<broker_position> &r);
   void arrived(const broker_message &m);
   static bool of_another_epoch(room_core &room, const broker_message &m);
-  // Whether it is kept here only now.
+  // Whether members here get it now, and did not wait for it.
   bool deliver(room_core &room, const broker_message &m);
   std::optional<std::uint64_t> number_of(const broker_message &m) const noexcept; // none: not ours
   void subscribed(const result<> &r);

@@ -234,10 +234,12 @@ bool room_link::deliver(room_core &room, const broker_message &m) {
     return false; // its members have it
   sent_out with;
   bool had = false;
+  bool awaited = false;
   if (ours) {
     std::optional<in_flight> one;
     if (auto found = sent_.extract(*ours)) {
       one = std::move(found.mapped());
+      awaited = true;
       if (room.counters().measured())
         room.counters()
             .measures->at(home_->index())
@@ -268,7 +270,7 @@ bool room_link::deliver(room_core &room, const broker_message &m) {
   if (had)
     return false;
   room.deliver(k ? k->content : m.content, with, k);
-  return true;
+  return !awaited;
 }
 
 } // namespace chorus::detail
