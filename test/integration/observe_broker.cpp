@@ -84,14 +84,16 @@ private:
 };
 
 struct watched {
-  std::shared_ptr<line> engine = std::make_shared<line>(chorus::make_memory_broker());
+  std::shared_ptr<line> engine;
   std::shared_ptr<broker_lines> log = std::make_shared<broker_lines>();
   observe_test::fixture f;
 
-  explicit watched(chorus::away_policy policy) : f(options(policy)) {
+  explicit watched(chorus::away_policy policy,
+                   const std::shared_ptr<chorus::broker> &shared = chorus::make_memory_broker())
+      : engine(std::make_shared<line>(shared)), f(options(policy)) {
     f.server->mount_admin("/admin", {.token = "s3cret"});
-    f.server->route("/lobby", [this](chorus::session s, chorus::request) -> chorus::task<> {
-      auto seat = co_await f.server->room("lobby").join(s);
+    f.server->route("/{room}", [this](chorus::session s, chorus::request r) -> chorus::task<> {
+      auto seat = co_await f.server->room(r.param("room")).join(s);
       while (auto m = co_await s.receive()) {
       }
     });
@@ -102,9 +104,9 @@ struct watched {
     o.broker = std::make_shared<counting>(engine);
     o.broker_lease = 1h;
     o.log = log;
-    o.rooms = [policy](std::string_view) {
+    o.rooms = [policy](std::string_view name) {
       chorus::room_options r;
-      r.history_messages = 10;
+      r.history_messages = name == "passing" ? 0 : 10;
       r.when_away = policy;
       return r;
     };
@@ -205,6 +207,74 @@ BOOST_AUTO_TEST_CASE(rooms_that_do_without_it_are_counted) {
   w.engine->come_back();
   s = w.f.until([](const scraped &now) { return now["chorus_broker_degraded_rooms"] == 0; });
   BOOST_TEST(s["chorus_broker_degraded_seconds"] >= before);
+}
+
+// Two servers of one engine: each counts what the other one's members said, and not its own, nor what
+// it had to read.
+BOOST_AUTO_TEST_CASE(the_way_between_servers_is_measured) {
+  const auto shared = chorus::make_memory_broker();
+  watched a(chorus::away_policy::refuse, shared);
+  watched b(chorus::away_policy::refuse, shared);
+  const auto count = [](watched &w) {
+    return w.f.scrape()["chorus_broker_delivery_seconds_count"];
+  };
+  for (const auto *room : {"/lobby", "/passing"}) {
+    auto here = server_test::open_session(a.f.port(), room);
+    auto there = server_test::open_session(b.f.port(), room);
+    auto of_a = a.f.server->room(room + 1);
+    auto of_b = b.f.server->room(room + 1);
+    BOOST_REQUIRE(server_test::comes_true([&] { return of_a.size() + of_b.size() == 2; }));
+    const auto before = count(a);
+    BOOST_TEST(count(b) == before);
+    for (const auto *text : {"1", "2", "3"}) {
+      of_a.publish(text);
+      BOOST_TEST(here.read_frame().payload == text);
+      BOOST_TEST(there.read_frame().payload == text);
+    }
+    BOOST_TEST(count(a) == before); // its own
+    BOOST_TEST(count(b) == before + 3);
+    for (const auto *text : {"4", "5", "6"}) {
+      of_b.publish(text);
+      BOOST_TEST(here.read_frame().payload == text);
+      BOOST_TEST(there.read_frame().payload == text);
+    }
+    BOOST_TEST(count(a) == before + 3);
+    BOOST_TEST(count(b) == before + 3);
+  }
+  // What a server missed it reads, which took as long as nobody knows; and a room without members here
+  // delivers to nobody.
+  auto there = server_test::open_session(b.f.port(), "/lobby");
+  auto of_a = a.f.server->room("lobby");
+  BOOST_REQUIRE(server_test::comes_true([&] { return b.f.server->room("lobby").size() == 1; }));
+  b.engine->deaf = true;
+  of_a.publish("missed");
+  b.engine->deaf = false;
+  b.engine->gap();
+  BOOST_TEST(there.read_frame().payload == "missed");
+  const auto s = b.f.scrape();
+  BOOST_TEST(s["chorus_broker_delivery_seconds_count"] == 6);
+  BOOST_TEST(s["chorus_broker_delivery_seconds_sum"] >= 0);
+  BOOST_TEST(s["chorus_broker_messages_total{fate=\"replayed\"}"] == 1);
+  of_a.publish("live");
+  BOOST_TEST(there.read_frame().payload == "live");
+  BOOST_TEST(count(b) == 7);
+  BOOST_TEST(count(a) == 6);
+}
+
+BOOST_AUTO_TEST_CASE(clocks_that_differ_do_not_make_it_negative) {
+  chorus::detail::room_measures all(2);
+  const auto now = chorus::detail::wall_time({});
+  all.note_delivery(1, now + 1h);
+  all.note_delivery(1, std::chrono::microseconds::max());
+  auto s = all.at(1).delivery_seconds.now();
+  BOOST_TEST(s.sum == 0);
+  BOOST_TEST(s.counts[0] == 2u);
+  all.note_delivery(1, {}); // not known
+  all.note_delivery(1, now - 1h);
+  s = all.at(1).delivery_seconds.now();
+  BOOST_TEST(s.counts[s.bounds.size()] == 1u);
+  BOOST_TEST(s.sum >= 3600);
+  BOOST_TEST(all.at(0).delivery_seconds.now().sum == 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -10,6 +10,11 @@ namespace {
 // Another form gets another number.
 constexpr char message_form = '1';
 constexpr char member_form = 'm';
+// What the form did not begin with stands at the end of except_clients, in an entry that begins so, which
+// no id of a client does: who does not know of it takes it for a client that nobody is.
+constexpr std::string_view published_mark("\0p", 2);
+
+constexpr std::uint64_t most_published = std::uint64_t{1} << 60; // in microseconds
 
 void put_number(std::string &out, std::uint64_t n) {
   while (n >= 0x80) {
@@ -74,6 +79,17 @@ private:
   bool fine_ = true;
 };
 
+bool read_published(std::string_view entry, broker_message &m) {
+  if (!entry.starts_with(published_mark))
+    return false;
+  wire_reader in(entry.substr(published_mark.size()));
+  const auto n = in.number();
+  if (!in.done() || n > most_published)
+    return false;
+  m.published = std::chrono::microseconds(n);
+  return true;
+}
+
 failure unreadable(const char *what) {
   return failure(error::protocol, stage::none,
                  std::string("the engine has ") + what +
@@ -84,7 +100,7 @@ failure unreadable(const char *what) {
 
 std::string write_broker_message(const broker_message &m) {
   std::string out;
-  out.reserve(m.content.size() + m.origin.size() + m.key.size() + m.command.size() + 24);
+  out.reserve(m.content.size() + m.origin.size() + m.key.size() + m.command.size() + 40);
   out += message_form;
   out += m.content.is_binary() ? 'b' : 't';
   put_bytes(out, m.origin);
@@ -92,9 +108,15 @@ std::string write_broker_message(const broker_message &m) {
   put_bytes(out, m.command);
   const auto lives = m.time_to_live.count();
   put_number(out, lives > 0 ? static_cast<std::uint64_t>(lives) : 0);
-  put_number(out, m.except_clients.size());
+  const bool dated = m.published.count() > 0;
+  put_number(out, m.except_clients.size() + (dated ? 1 : 0));
   for (const auto &one : m.except_clients)
     put_bytes(out, one);
+  if (dated) {
+    std::string when(published_mark);
+    put_number(when, static_cast<std::uint64_t>(m.published.count()));
+    put_bytes(out, when);
+  }
   put_bytes(out, m.content.text());
   return out;
 }
@@ -110,8 +132,11 @@ result<broker_message> read_broker_message(std::string_view bytes) {
   m.key = in.bytes();
   m.command = in.bytes();
   m.time_to_live = std::chrono::milliseconds(in.number() & 0xffffffffffU);
-  for (auto n = in.count(); n != 0 && in.fine(); --n)
-    m.except_clients.emplace_back(in.bytes());
+  for (auto n = in.count(); n != 0 && in.fine(); --n) {
+    const auto one = in.bytes();
+    if (n != 1 || !read_published(one, m))
+      m.except_clients.emplace_back(one);
+  }
   const auto content = in.bytes();
   if (!in.done())
     return unreadable("a message");

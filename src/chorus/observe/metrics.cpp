@@ -199,6 +199,10 @@ void add_broker(exposition &to, const chorus::detail::census &n) {
   to.histogram("chorus_broker_publish_seconds",
                "From a publish here to its delivery here, by way of the engine.")
       .add(n.engine_seconds);
+  to.histogram("chorus_broker_delivery_seconds",
+               "From a publish on another server that measures, too, to its delivery here, by the "
+               "wall clocks of both machines, which NTP is to keep; less than nothing counts as 0.")
+      .add(n.delivery_seconds);
   to.counter("chorus_broker_messages_total",
              "What became of messages otherwise: refused; waited, put off until the engine was "
              "back; unnumbered, given to members here alone; unconfirmed, of which nobody knows; "

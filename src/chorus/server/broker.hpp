@@ -48,6 +48,8 @@ struct broker_message {
   // What nodes tell each other; carried as it is. Empty: the message is for members. An engine that
   // knows that nobody listens answers such a publish with not_open.
   std::string command{};
+  // Since 1970, by the clock of the server that published it; 0: not known. Carried as it is.
+  std::chrono::microseconds published{0};
 };
 
 struct broker_page {

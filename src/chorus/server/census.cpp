@@ -24,6 +24,7 @@ void census::operator+=(const census &other) noexcept {
   fan_out_seconds += other.fan_out_seconds;
   broadcast_seconds += other.broadcast_seconds;
   engine_seconds += other.engine_seconds;
+  delivery_seconds += other.delivery_seconds;
   sessions += other.sessions;
   queued_bytes += other.queued_bytes;
   queued_messages += other.queued_messages;
@@ -130,6 +131,7 @@ task<result<census>> take_census(std::shared_ptr<server_core> core) {
     all.fan_out_seconds += rooms.at(i).fan_out_seconds.now();
     all.broadcast_seconds += rooms.at(i).broadcast_seconds.now();
     all.engine_seconds += rooms.at(i).engine_seconds.now();
+    all.delivery_seconds += rooms.at(i).delivery_seconds.now();
   }
   all.engine = engine_census(*core);
   for (const auto &where : core->shards()) {

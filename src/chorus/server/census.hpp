@@ -40,6 +40,7 @@ struct census {
   histogram_sum fan_out_seconds;
   histogram_sum broadcast_seconds;
   histogram_sum engine_seconds;
+  histogram_sum delivery_seconds;
 
   struct of_engine {
     bool any = false; // without a broker all else is nothing

@@ -2,6 +2,8 @@
 
 #include <chorus/session/session_core.hpp>
 
+#include <algorithm>
+
 namespace chorus::detail {
 
 namespace {
@@ -107,6 +109,19 @@ engine_counts::degraded(std::chrono::steady_clock::time_point now) const noexcep
 std::size_t engine_counts::degraded_rooms() const noexcept {
   std::lock_guard lock(mutex_);
   return rooms_;
+}
+
+std::chrono::microseconds wall_time(std::chrono::nanoseconds ago) noexcept {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::system_clock::now().time_since_epoch() - ago);
+}
+
+// Clocks that differ make it come before it went.
+void room_measures::note_delivery(std::size_t index, std::chrono::microseconds published) noexcept {
+  if (published.count() <= 0)
+    return;
+  const std::chrono::duration<double> took = wall_time({}) - published;
+  shards_[index].delivery_seconds.observe(std::max(0.0, took.count()));
 }
 
 void shard_measures::note_end(const session &s) noexcept {

@@ -112,6 +112,9 @@ public:
     histogram broadcast_seconds{time_bounds}; // of each awaited broadcast that began here
     // Of each message that came back from the engine: from its publish here to its delivery here.
     histogram engine_seconds{time_bounds};
+    // Of each live message of another server, if the room has members here: from its publish there, by
+    // that server's clock, to its delivery here.
+    histogram delivery_seconds{time_bounds};
   };
 
   explicit room_measures(std::size_t shards) : shards_(shards) {}
@@ -119,11 +122,16 @@ public:
   void turn_on() noexcept { on_.store(true, std::memory_order_relaxed); }
   of_shard &at(std::size_t index) noexcept { return shards_[index]; }
   std::size_t size() const noexcept { return shards_.size(); }
+  // On the shard `index`: one of another server is delivered.
+  void note_delivery(std::size_t index, std::chrono::microseconds published) noexcept;
 
 private:
   std::atomic<bool> on_{false};
   std::vector<of_shard> shards_;
 };
+
+// By the wall clock: since 1970, so long ago.
+std::chrono::microseconds wall_time(std::chrono::nanoseconds ago) noexcept;
 
 inline double in_seconds(std::chrono::nanoseconds d) noexcept {
   return std::chrono::duration<double>(d).count();

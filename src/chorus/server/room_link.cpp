@@ -259,7 +259,7 @@ void room_link::become_ready(room_core &room) {
   early_bytes_ = 0;
   for (const auto &m : std::exchange(early_, {}))
     if (!of_another_epoch(room, m))
-      deliver(room, m);
+      deliver_live(room, m);
   tell_passed(room);
   forget_passed(room);
   away_.come_back(room);

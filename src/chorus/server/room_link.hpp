@@ -91,6 +91,7 @@ private:
   static bool of_another_epoch(room_core &room, const broker_message &m);
   // Whether members here get it now, and did not wait for it.
   bool deliver(room_core &room, const broker_message &m);
+  void deliver_live(room_core &room, const broker_message &m); // not from the history
   std::optional<std::uint64_t> number_of(const broker_message &m) const noexcept; // none: not ours
   void subscribed(const result<> &r);
   bool comes_in_alone();

@@ -54,6 +54,8 @@ void room_link::publish(const message &m, sent_out with) {
 
 void room_link::send(room_core &room, std::uint64_t number, in_flight one) {
   auto out = outgoing(room, number, one.content, one.with.terms.get());
+  if (room.counters().measured())
+    out.published = wall_time(home_->now() - one.since);
   sent_.emplace(number, std::move(one));
   away_.asked(room);
   engine_->publish(std::move(out), [weak = weak_from_this(), number](result<broker_position> r) {
@@ -77,6 +79,8 @@ void room_link::pass_on(const message &m, const publish_terms *terms) {
   if (!room)
     return;
   auto out = outgoing(*room, node_->next_number(), m, terms);
+  if (room->counters().measured())
+    out.published = wall_time({});
   engine_->publish(std::move(out), [weak = weak_from_this()](const result<broker_position> &r) {
     if (r.has_value())
       return;
@@ -206,7 +210,7 @@ void room_link::arrived(const broker_message &m) {
   const auto room = room_.lock();
   if (state_ == state::ready) {
     if (!of_another_epoch(*room, m)) {
-      deliver(*room, m);
+      deliver_live(*room, m);
       return;
     }
     fill();
@@ -225,6 +229,12 @@ void room_link::arrived(const broker_message &m) {
   }
   if (state_ == state::filling && std::exchange(stuck_, false))
     fill();
+}
+
+void room_link::deliver_live(room_core &room, const broker_message &m) {
+  if (deliver(room, m) && room.counters().measured() && !m.origin.starts_with(ours_) &&
+      room.has_anybody())
+    room.counters().measures->note_delivery(home_->index(), m.published);
 }
 
 bool room_link::deliver(room_core &room, const broker_message &m) {

@@ -20,6 +20,7 @@ chorus::broker_message carried(std::size_t size) {
   m.command = "send";
   m.time_to_live = 1500ms;
   m.except_clients = {"one", "", "three"};
+  m.published = 1'790'000'000'123'456us;
   return m;
 }
 
@@ -30,6 +31,7 @@ void same(const chorus::broker_message &a, const chorus::broker_message &b) {
   BOOST_CHECK_EQUAL(a.command, b.command);
   BOOST_CHECK(a.time_to_live == b.time_to_live);
   BOOST_CHECK(a.except_clients == b.except_clients);
+  BOOST_CHECK(a.published == b.published);
 }
 
 } // namespace
@@ -48,6 +50,34 @@ BOOST_AUTO_TEST_CASE(a_message_comes_as_it_went) {
   BOOST_REQUIRE(read);
   same(*read, plain);
   BOOST_CHECK(read->content.is_text());
+}
+
+// To a version that knows nothing of it, the time is one more client that nobody is.
+BOOST_AUTO_TEST_CASE(the_time_of_a_publish_is_optional) {
+  using namespace std::string_literals;
+  const auto old = "1t\x06node:1\0\0\0\x01\x03"
+                   "ann\x02hi"s;
+  auto read = detail::read_broker_message(old);
+  BOOST_REQUIRE(read);
+  BOOST_CHECK_EQUAL(read->published.count(), 0);
+  BOOST_CHECK_EQUAL(detail::write_broker_message(*read), old);
+  read->published = 300us;
+  const auto dated = "1t\x06node:1\0\0\0\x02\x03"
+                     "ann\x04\0p\xac\x02\x02hi"s;
+  BOOST_CHECK_EQUAL(detail::write_broker_message(*read), dated);
+  const auto again = detail::read_broker_message(dated);
+  BOOST_REQUIRE(again);
+  same(*again, *read);
+  // Whatever else is there is carried as it is.
+  for (const auto &other : {"\0"s, "\0\xff"s, "\0p"s, "\0p\xac"s, "\0p\1\1"s, "\0q\1"s,
+                            "\0p\xff\xff\xff\xff\xff\xff\xff\xff\xff\1"s}) {
+    auto m = *read;
+    m.published = {};
+    m.except_clients = {other};
+    const auto one = detail::read_broker_message(detail::write_broker_message(m));
+    BOOST_REQUIRE(one);
+    same(*one, m);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_member_comes_as_it_went) {
