@@ -3,6 +3,9 @@
 
 #include "broker_support.hpp"
 
+#include <chorus/server/hub.hpp>
+#include <chorus/server/server_core.hpp>
+
 #include <set>
 
 using namespace broker_test;
@@ -264,6 +267,68 @@ BOOST_AUTO_TEST_CASE(a_failure_is_mended_with_the_next_renewal) {
   BOOST_CHECK(comes_true([&] { return a.engine->refused > 0; }));
   a.engine->fails_enter = false;
   expect(bob, {"+ann"});
+}
+
+BOOST_FIXTURE_TEST_CASE(the_last_who_leaves_is_let_out_later, three) {
+  auto bob = b.enter("/lobby?name=bob");
+  expect(bob, {"[bob]"});
+  auto ann = a.enter("/lobby?name=ann");
+  expect(ann, {"[ann,bob]"});
+  expect(bob, {"+ann"});
+  a.engine->go();
+  ann.close();
+  BOOST_REQUIRE(comes_true([&] { return !a.engine->listens("room/lobby"); })); // the room is gone
+  BOOST_CHECK_EQUAL(b.engine->present("room/lobby"), 2u);
+  a.engine->come_back();
+  expect(bob, {"-ann"});
+  BOOST_CHECK_EQUAL(b.engine->present("room/lobby"), 1u);
+}
+
+BOOST_FIXTURE_TEST_CASE(who_has_come_back_meanwhile_stays, three) {
+  auto bob = b.enter("/lobby?name=bob");
+  expect(bob, {"[bob]"});
+  auto cat = a.enter("/lobby?name=cat");
+  expect(cat, {"[bob,cat]"});
+  auto ann = a.enter("/lobby?name=ann");
+  expect(ann, {"[ann,bob,cat]"});
+  expect(bob, {"+cat", "+ann"});
+  expect(cat, {"+ann"});
+  a.engine->fails_leave = true;
+  ann.close();
+  expect(cat, {"-ann"});
+  BOOST_REQUIRE(comes_true([&] { return a.engine->refused > 0; }));
+  auto again = a.enter("/lobby?name=ann");
+  expect(again, {"[ann,bob,cat]"});
+  expect(cat, {"+ann"});
+  a.engine->fails_leave = false;
+  // The second is asked for when what the first has brought about is done.
+  for (int i = 0; i < 2; ++i) {
+    const int before = a.engine->renewals;
+    a.engine->gap();
+    BOOST_REQUIRE(comes_true([&] { return a.engine->renewals > before; }));
+  }
+  again.send(text_frame("end"));
+  for (auto *w : {&bob, &cat, &again})
+    expect(*w, {"end"}); // and was told of nothing
+  BOOST_CHECK_EQUAL(b.engine->present("room/lobby"), 3u);
+}
+
+BOOST_FIXTURE_TEST_CASE(too_many_who_left_unheard_end_the_lease_once, three) {
+  auto bob = b.enter("/lobby?name=bob");
+  expect(bob, {"[bob]"});
+  auto ann = a.enter("/lobby?name=ann");
+  expect(ann, {"[ann,bob]"});
+  expect(bob, {"+ann"});
+  const auto node = a.server->core()->setup()->rooms->node();
+  engine->enter("room/full", {node->name(), "left", {}, 0}, 0, [](const auto &) {});
+  BOOST_CHECK_EQUAL(b.engine->present("room/full"), 1u);
+  a.engine->fails_leave = true;
+  node->leave("room/full", "left", nullptr);
+  for (std::size_t i = 0; i < chorus::detail::pending_leaves::most; ++i)
+    node->leave("room/" + std::to_string(i), "somebody", nullptr);
+  expect(bob, {"-ann", "+ann"}); // all is said again, and who has left is not
+  BOOST_CHECK_EQUAL(b.engine->present("room/full"), 0u);
+  BOOST_CHECK_EQUAL(b.list("lobby"), "ann bob ");
 }
 
 BOOST_FIXTURE_TEST_CASE(nobody_comes_in_without_the_list, three) {

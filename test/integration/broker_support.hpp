@@ -24,7 +24,8 @@ public:
   std::atomic<chorus::error> how{chorus::error::lost}; // calls fail
   std::atomic<bool> deaf{false};                       // what others publish does not come in
   std::atomic<bool> fails_publish{false}, fails_subscribe{false}, fails_history{false},
-      fails_enter{false}, fails_members{false}, fails_epoch{false};
+      fails_enter{false}, fails_leave{false}, fails_members{false}, fails_epoch{false};
+  std::atomic<int> renewals{0}; // that were answered
   std::atomic<int> refused{0};
   std::atomic<bool> holds_history{false}; // the answers come with fail_held
   std::size_t held() {
@@ -144,7 +145,7 @@ public:
       engine()->enter(std::move(room), std::move(who), most, std::move(answer));
   }
   void leave(std::string room, std::string node, std::string id, done answer) override {
-    if (usable(never_, answer))
+    if (usable(fails_leave, answer))
       engine()->leave(std::move(room), std::move(node), std::move(id), std::move(answer));
   }
   void members(std::string room, members_read answer) override {
@@ -152,8 +153,10 @@ public:
       engine()->members(std::move(room), std::move(answer));
   }
   void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
-    if (usable(never_, answer))
+    if (usable(never_, answer)) {
       engine()->renew(std::move(node), alive, std::move(answer));
+      ++renewals;
+    }
   }
 
 private:

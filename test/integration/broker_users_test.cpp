@@ -171,6 +171,40 @@ BOOST_AUTO_TEST_CASE(a_users_limit_holds_over_all_servers) {
   BOOST_CHECK_EQUAL(refusal(a, "ann"), "HTTP/1.1 429 ");
 }
 
+BOOST_AUTO_TEST_CASE(who_leaves_unheard_is_not_locked_out) {
+  auto engine = chorus::make_memory_broker();
+  node a(engine, 1);
+  node b(engine, 1);
+  BOOST_REQUIRE(
+      comes_true([&] { return a.engine->listens("node/") && b.engine->listens("node/"); }));
+  auto one = a.enter("ann");
+  BOOST_CHECK_EQUAL(a.engine->present("user/ann"), 1u);
+  a.engine->go();
+  one.close();
+  BOOST_REQUIRE(comes_true([&] { return a.server->stats().connections == 0; }));
+  BOOST_CHECK_EQUAL(refusal(b, "ann"), "HTTP/1.1 429 ");
+  a.engine->come_back();
+  BOOST_REQUIRE(comes_true([&] { return b.engine->present("user/ann") == 0; }));
+  auto two = b.enter("ann");
+  // Let in without the engine, which hears of it later; and once more when it has forgotten.
+  a.engine->fails_enter = true;
+  auto bob = a.enter("bob");
+  BOOST_CHECK_EQUAL(b.engine->present("user/bob"), 0u);
+  a.engine->fails_enter = false;
+  a.engine->gap();
+  BOOST_REQUIRE(comes_true([&] { return b.engine->present("user/bob") == 1; }));
+  BOOST_CHECK_EQUAL(refusal(b, "bob"), "HTTP/1.1 429 ");
+  a.engine->fails_enter = true;
+  const int before = a.engine->refused;
+  engine->renew(a.server->node(), 0ms, [](const auto &) {});
+  a.engine->gap();
+  BOOST_REQUIRE(comes_true([&] { return a.engine->refused > before; }));
+  BOOST_CHECK_EQUAL(b.engine->present("user/bob"), 0u);
+  a.engine->fails_enter = false;
+  a.engine->gap();
+  BOOST_REQUIRE(comes_true([&] { return b.engine->present("user/bob") == 1; }));
+}
+
 BOOST_AUTO_TEST_CASE(the_oldest_of_all_servers_makes_room) {
   auto engine = chorus::make_memory_broker();
   node a(engine, 2, chorus::over_user_limit::close_oldest);

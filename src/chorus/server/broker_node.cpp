@@ -107,10 +107,29 @@ void broker_node::renew() {
     renew_again_ = true;
     return;
   }
-  engine_->renew(name_, lease_, [weak = weak_from_this()](result<bool> r) {
-    if (const auto self = weak.lock())
-      self->at_home([r = std::move(r)](broker_node &node) { node.renewed(r); });
-  });
+  const bool ends = std::exchange(starts_over_, false);
+  engine_->renew(name_, ends ? std::chrono::milliseconds(0) : lease_,
+                 [weak = weak_from_this(), ends](result<bool> r) {
+                   if (const auto self = weak.lock())
+                     self->at_home([ends, r = std::move(r)](broker_node &node) {
+                       if (ends)
+                         node.ended(r);
+                       else
+                         node.renewed(r);
+                     });
+                 });
+}
+
+// It begins anew, and all who are here are said to be.
+void broker_node::ended(const result<bool> &r) {
+  renewing_ = false;
+  if (r.has_error()) {
+    starts_over_ = true;
+    renewed(r);
+    return;
+  }
+  leaves_.forget_failed();
+  renew();
 }
 
 void broker_node::renewed(const result<bool> &r) {
@@ -122,8 +141,9 @@ void broker_node::renewed(const result<bool> &r) {
   }
   troubled_ = troubled_ && !(hears_itself_ && hears_all_);
   auto links = std::exchange(failed_, {});
-  if (!*r && on_fresh_lease_)
-    on_fresh_lease_();
+  leave_again();
+  if (on_lease_)
+    on_lease_(!*r);
   if (!*r) // whatever was said under a lease before is forgotten
     for (const auto &one : all_)
       if (std::none_of(links.begin(), links.end(), [&](const auto &other) {
@@ -135,6 +155,43 @@ void broker_node::renewed(const result<bool> &r) {
       link->at_home([](room_link &one, room_core &) { one.mend(); });
   if (std::exchange(renew_again_, false))
     renew();
+}
+
+void broker_node::leave(const std::string &channel, const std::string &id,
+                        std::function<void(const failure &)> failed) {
+  const pending_leaves::one who{channel, id, leaves_.begin(channel, id)};
+  engine_->leave(channel, name_, id,
+                 [weak = weak_from_this(), who, told = std::move(failed)](const result<> &r) {
+                   const auto self = weak.lock();
+                   if (!self)
+                     return;
+                   self->left(who, r);
+                   if (r.has_error() && told)
+                     told(r.error());
+                 });
+}
+
+void broker_node::left(const pending_leaves::one &who, const result<> &r) {
+  if (!r.has_error())
+    leaves_.succeeded(who);
+  else if (!leaves_.failed(who))
+    at_home([](broker_node &self) {
+      self.starts_over_ = true;
+      self.complain("was not told of too many who left: this server's lease begins anew",
+                    failure(error::queue_full));
+      self.renew();
+    });
+}
+
+// An answer may come at once, and then under the lock.
+void broker_node::leave_again() {
+  for (const auto &who : leaves_.failed())
+    leaves_.again(who, [&] {
+      engine_->leave(who.channel, name_, who.id, [weak = weak_from_this(), who](result<> r) {
+        if (const auto self = weak.lock())
+          self->at_home([who, r = std::move(r)](broker_node &node) { node.left(who, r); });
+      });
+    });
 }
 
 void broker_node::tell(std::string_view node, broker_message m,

@@ -5,6 +5,7 @@
 #include <chorus/async/shard.hpp>
 #include <chorus/server/broker.hpp>
 #include <chorus/server/engine_watch.hpp>
+#include <chorus/server/pending_leaves.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -48,6 +49,12 @@ public:
   void look_after(std::weak_ptr<room_link> link, bool now = false);
   // What says who is present, as long as it lives.
   void enlist(std::weak_ptr<room_link> link);
+  // Somebody of this server has left what the engine calls `channel`; from any thread. What fails is
+  // asked for again whenever the lease is renewed, and `failed`, if there is one, told on any thread.
+  void leave(const std::string &channel, const std::string &id,
+             std::function<void(const failure &)> failed);
+  // Before somebody is said to be there who may have left before; from any thread.
+  void entering(const std::string &channel, const std::string &id) { leaves_.forget(channel, id); }
   // For an origin that nobody has had; from any thread.
   std::uint64_t next_number() noexcept { return ++number_; }
   // A command to one node, or (empty) to all others; from any thread. `answer`, if there is one, is
@@ -55,8 +62,9 @@ public:
   void tell(std::string_view node, broker_message m, std::function<void(const result<> &)> answer);
   // Before `begin`; called on the home shard. Commands of its own don't come.
   void listen(on_command f) { on_command_ = std::move(f); }
-  // Before `begin`; called on the home shard when nobody is present by this server's word.
-  void on_fresh_lease(std::function<void()> f) { on_fresh_lease_ = std::move(f); }
+  // Before `begin`; called on the home shard when the lease was renewed. `fresh`: nobody is present by
+  // this server's word.
+  void on_lease(std::function<void(bool fresh)> f) { on_lease_ = std::move(f); }
   // Before `begin`.
   void complain_to(std::function<void(std::string_view)> f) { complain_ = std::move(f); }
 
@@ -79,6 +87,9 @@ private:
   void subscribe(const std::string &channel, bool &done);
   void renew();
   void renewed(const result<bool> &r);
+  void ended(const result<bool> &r);
+  void left(const pending_leaves::one &who, const result<> &r);
+  void leave_again();
   void complain(const std::string &what, const failure &why);
 
   const std::shared_ptr<shard> home_;
@@ -88,16 +99,18 @@ private:
   engine_watch watch_;
   on_command on_command_;
   std::function<void(std::string_view)> complain_;
-  std::function<void()> on_fresh_lease_;
+  std::function<void(bool)> on_lease_;
   std::atomic<bool> begun_{false};
   std::atomic<std::uint64_t> number_{0};
   bool retired_ = false;
   bool renewing_ = false;
   bool renew_again_ = false;
-  bool troubled_ = false; // and that has been told
+  bool starts_over_ = false; // the lease is ended first
+  bool troubled_ = false;    // and that has been told
   bool hears_itself_ = false;
   bool hears_all_ = false;
   pulse pulse_{*this};
+  pending_leaves leaves_;
   std::vector<std::weak_ptr<room_link>> failed_;
   std::vector<std::weak_ptr<room_link>> all_;
 };

@@ -22,9 +22,9 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
   around_.node = broker_node::make(runtime_->shards.front(), std::move(limits.engine),
                                    random_epoch(), limits.lease);
   claims_ = std::make_shared<user_claims>(around_.node);
-  around_.node->on_fresh_lease([weak = std::weak_ptr(claims_)] {
+  around_.node->on_lease([weak = std::weak_ptr(claims_)](bool fresh) {
     if (const auto claims = weak.lock())
-      claims->say_again();
+      claims->say_again(fresh);
   });
   around_.node->complain_to([told = complaints_](std::string_view what) {
     if (*told)

@@ -104,6 +104,7 @@ void presence_link::enter(const std::string &id, std::string data) {
     node.begin();
     node.enlist(link_.weak_from_this());
   }
+  node.entering(link_.channel(), id);
   link_.engine().enter(link_.channel(), {node.name(), id, std::move(data), 0}, 0,
                        [weak = link_.weak_from_this()](result<> r) {
                          if (const auto self = weak.lock(); self && r.has_error())
@@ -114,13 +115,11 @@ void presence_link::enter(const std::string &id, std::string data) {
 }
 
 void presence_link::leave(const std::string &id) {
-  link_.engine().leave(link_.channel(), link_.node()->name(), id,
-                       [weak = link_.weak_from_this()](result<> r) {
-                         if (const auto self = weak.lock(); self && r.has_error())
-                           self->at_home([r = std::move(r)](room_link &link, room_core &) {
-                             link.presence()->answered(r);
-                           });
-                       });
+  // Of a room that has gone the node alone is left to ask again.
+  link_.node()->leave(link_.channel(), id, [weak = link_.weak_from_this()](const failure &why) {
+    if (const auto self = weak.lock())
+      self->at_home([why](room_link &link, room_core &) { link.presence()->answered(why); });
+  });
 }
 
 } // namespace chorus::detail

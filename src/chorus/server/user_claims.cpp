@@ -54,18 +54,38 @@ user_claims::claim::~claim() {
       of_->states_.erase(found);
     }
   }
-  const auto &node = *of_->node_;
-  node.engine()->leave(user_channel(user_), node.name(),
-                       node.name() + ":" + std::to_string(number_), [](const result<> &) {});
+  of_->node_->leave(user_channel(user_), of_->id_of(number_), nullptr);
 }
 
-// Under the lock, so that none is told of after its end.
-void user_claims::say_again() {
+std::string user_claims::id_of(std::uint64_t number) const {
+  return node_->name() + ":" + std::to_string(number);
+}
+
+// Under the lock, so that none is told of after its end; an answer may come at once.
+void user_claims::say_again(bool all) {
   std::lock_guard lock(mutex_);
-  for (const auto &[number, one] : states_)
-    node_->engine()->enter(user_channel(one.user),
-                           {node_->name(), node_->name() + ":" + std::to_string(number), {}, 0}, 0,
-                           [](const result<> &) {});
+  for (auto &[number, one] : states_) {
+    if (!std::exchange(one.unsaid, false) && !all)
+      continue;
+    node_->engine()->enter(
+        user_channel(one.user), {node_->name(), id_of(number), {}, 0}, 0,
+        [weak = weak_from_this(), home = node_->home(), which = number](const result<> &r) {
+          if (r.has_error())
+            home->post([weak, which, why = r.error()] {
+              if (const auto self = weak.lock())
+                self->not_said(which, why);
+            });
+        });
+  }
+}
+
+void user_claims::not_said(std::uint64_t number, const failure &why) {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = states_.find(number); found != states_.end())
+      found->second.unsaid = true;
+  }
+  node_->look_after({}, why == error::not_open);
 }
 
 bool user_claims::claim::open(const session &s) {
@@ -104,7 +124,7 @@ task<std::shared_ptr<user_claims::claim>> user_claims::take(std::shared_ptr<user
   }
   auto mine = std::make_shared<claim>(self, user, number);
   const auto &node = self->node_;
-  const std::string id = node->name() + ":" + std::to_string(number);
+  const auto id = self->id_of(number);
   const bool refusing = how == over_user_limit::refuse_new;
   auto entering = std::make_shared<answer<result<>>>();
   node->engine()->enter(user_channel(user), {node->name(), id, {}, 0}, refusing ? limit : 0,
@@ -116,7 +136,7 @@ task<std::shared_ptr<user_claims::claim>> user_claims::take(std::shared_ptr<user
     const auto &why = entering->value->error();
     if (refusing && why == error::limit_reached)
       co_return nullptr;
-    node->look_after({}, why == error::not_open);
+    self->not_said(number, why);
     co_return mine;
   }
   if (refusing)

@@ -46,8 +46,8 @@ public:
                                            std::size_t limit, over_user_limit how);
   // Another server has let a newer one in.
   void oust(std::uint64_t number);
-  // The engine has forgotten this server.
-  void say_again();
+  // The engine answers: it is told of those that it was not told of, or of all.
+  void say_again(bool all);
   std::uint64_t ousted() const noexcept { return ousted_.load(std::memory_order_relaxed); }
 
 private:
@@ -55,7 +55,10 @@ private:
     std::string user;
     session holder;
     bool given_up = false;
+    bool unsaid = false; // the engine does not know of it
   };
+  std::string id_of(std::uint64_t number) const;
+  void not_said(std::uint64_t number, const failure &why);
   const std::shared_ptr<broker_node> node_;
   std::mutex mutex_;
   std::uint64_t number_ = 0;
