@@ -34,8 +34,9 @@ void engine_watch::set(bool away, std::string why) {
 }
 
 void engine_watch::renewed(const result<bool> &r) {
+  std::lock_guard lock(
+      mutex_); // before it is asked, so that nothing older is noted after what is newer
   auto status = engine_->status();
-  std::lock_guard lock(mutex_);
   if (!status.connected)
     set(true, std::move(status.why));
   else
@@ -43,8 +44,9 @@ void engine_watch::renewed(const result<bool> &r) {
 }
 
 engine_state engine_watch::look() {
+  std::lock_guard lock(
+      mutex_); // before it is asked, so that nothing older is noted after what is newer
   auto status = engine_->status();
-  std::lock_guard lock(mutex_);
   if (!status.connected)
     set(true, std::move(status.why));
   return now();
