@@ -209,6 +209,36 @@ BOOST_AUTO_TEST_CASE(rooms_that_do_without_it_are_counted) {
   BOOST_TEST(s["chorus_broker_degraded_seconds"] >= before);
 }
 
+BOOST_AUTO_TEST_CASE(each_fate_of_a_message_is_counted) {
+  watched w(chorus::away_policy::refuse);
+  auto member = server_test::open_session(w.f.port(), "/lobby");
+  auto lobby = w.f.server->room("lobby");
+  BOOST_REQUIRE(server_test::comes_true([&] { return lobby.size() == 1; }));
+  const auto fates = [](const scraped &s) {
+    std::string all;
+    for (const auto *fate : {"refused", "waited", "unnumbered", "unconfirmed", "replayed"})
+      all += std::to_string(static_cast<int>(
+                 s["chorus_broker_messages_total{fate=\"" + std::string(fate) + "\"}"])) +
+             " ";
+    return all;
+  };
+  BOOST_TEST(fates(w.f.scrape()) == "0 0 0 0 0 ");
+  w.engine->fails_publish = true;
+  lobby.publish("refused");
+  w.f.until([&](const scraped &s) { return fates(s) == "1 0 0 0 0 "; });
+  w.engine->fails_publish = false;
+  w.engine->holds_answers = true;
+  w.engine->deaf = true;
+  lobby.publish("unconfirmed");
+  BOOST_REQUIRE(server_test::comes_true([&] { return w.engine->unanswered() == 1; }));
+  w.engine->answer_held(chorus::error::unconfirmed);
+  w.f.until([&](const scraped &s) { return fates(s) == "1 0 0 1 0 "; });
+  w.engine->deaf = false; // the engine had it
+  w.engine->gap();
+  BOOST_TEST(member.read_frame().payload == "unconfirmed");
+  w.f.until([&](const scraped &s) { return fates(s) == "1 0 0 1 1 "; });
+}
+
 // Two servers of one engine: each counts what the other one's members said, and not its own, nor what
 // it had to read.
 BOOST_AUTO_TEST_CASE(the_way_between_servers_is_measured) {
