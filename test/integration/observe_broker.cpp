@@ -239,6 +239,20 @@ BOOST_AUTO_TEST_CASE(each_fate_of_a_message_is_counted) {
   w.f.until([&](const scraped &s) { return fates(s) == "1 0 0 1 1 "; });
 }
 
+BOOST_AUTO_TEST_CASE(time_without_the_engine_is_summed_over_rooms) {
+  chorus::detail::engine_counts all;
+  const std::chrono::steady_clock::time_point start(24h * 365 * 50); // a sum of such is too large
+  for (int i = 0; i < 1000; ++i)
+    all.begin_degraded(start);
+  BOOST_TEST(all.degraded_rooms() == 1000u);
+  BOOST_TEST((all.degraded(start + 2s) == 2000s));
+  for (int i = 0; i < 400; ++i)
+    all.end_degraded(start + 3s);
+  all.begin_degraded(start + 1s); // who was late at the lock
+  BOOST_TEST((all.degraded(start + 3s) == 3000s));
+  BOOST_TEST((all.degraded(start + 4s) == 3601s));
+}
+
 // Two servers of one engine: each counts what the other one's members said, and not its own, nor what
 // it had to read.
 BOOST_AUTO_TEST_CASE(the_way_between_servers_is_measured) {

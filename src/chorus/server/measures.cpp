@@ -86,24 +86,31 @@ void session_sums::operator+=(const session_sums &other) noexcept {
   dropped_newest += other.dropped_newest;
 }
 
-void engine_counts::begin_degraded(std::chrono::steady_clock::time_point now) noexcept {
-  std::lock_guard lock(mutex_);
-  ++rooms_;
-  begun_ += now.time_since_epoch();
+// Who comes to the lock late brings a time before `changed_`.
+std::chrono::nanoseconds
+engine_counts::until(std::chrono::steady_clock::time_point now) const noexcept {
+  return over_ + static_cast<std::int64_t>(rooms_) *
+                     std::max(now - changed_, std::chrono::steady_clock::duration(0));
 }
 
-void engine_counts::end_degraded(std::chrono::steady_clock::time_point since,
-                                 std::chrono::steady_clock::time_point now) noexcept {
+void engine_counts::begin_degraded(std::chrono::steady_clock::time_point now) noexcept {
   std::lock_guard lock(mutex_);
+  over_ = until(now);
+  changed_ = std::max(changed_, now);
+  ++rooms_;
+}
+
+void engine_counts::end_degraded(std::chrono::steady_clock::time_point now) noexcept {
+  std::lock_guard lock(mutex_);
+  over_ = until(now);
+  changed_ = std::max(changed_, now);
   --rooms_;
-  begun_ -= since.time_since_epoch();
-  over_ += now - since;
 }
 
 std::chrono::nanoseconds
 engine_counts::degraded(std::chrono::steady_clock::time_point now) const noexcept {
   std::lock_guard lock(mutex_);
-  return over_ + static_cast<std::int64_t>(rooms_) * now.time_since_epoch() - begun_;
+  return until(now);
 }
 
 std::size_t engine_counts::degraded_rooms() const noexcept {

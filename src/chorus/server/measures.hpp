@@ -86,19 +86,20 @@ public:
   std::atomic<std::size_t> waiting_bytes{0};
   std::size_t most_bytes = 0; // that may wait; 0: no bound. Before there are rooms
 
-  // One more room gives its members messages without a place, and one less, that began then.
+  // One more room gives its members messages without a place, and one less.
   void begin_degraded(std::chrono::steady_clock::time_point now) noexcept;
-  void end_degraded(std::chrono::steady_clock::time_point since,
-                    std::chrono::steady_clock::time_point now) noexcept;
+  void end_degraded(std::chrono::steady_clock::time_point now) noexcept;
   // Of all rooms, those too that still are.
   std::chrono::nanoseconds degraded(std::chrono::steady_clock::time_point now) const noexcept;
   std::size_t degraded_rooms() const noexcept;
 
 private:
+  std::chrono::nanoseconds until(std::chrono::steady_clock::time_point now) const noexcept;
+
   mutable std::mutex mutex_;
   std::size_t rooms_ = 0;
-  std::chrono::nanoseconds over_{0};  // of those that are back
-  std::chrono::nanoseconds begun_{0}; // sum of when the others began
+  std::chrono::steady_clock::time_point changed_{}; // when there were last more or less
+  std::chrono::nanoseconds over_{0};                // of all rooms until then
 };
 
 // What rooms count, when somebody wants to know.

@@ -354,7 +354,7 @@ void room_away::end_degraded(room_core *room) noexcept {
   if (since == std::chrono::steady_clock::time_point())
     return;
   const auto now = std::chrono::steady_clock::now();
-  all().end_degraded(since, now);
+  all().end_degraded(now);
   if (!room)
     return;
   room->counters().degraded_since = 0;
