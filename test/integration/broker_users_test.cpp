@@ -2,6 +2,11 @@
 
 #include "broker_support.hpp"
 
+#include <chorus/server/broker_node.hpp>
+#include <chorus/server/hub.hpp>
+#include <chorus/server/remote_calls.hpp>
+#include <chorus/server/server_core.hpp>
+
 #include <set>
 
 using namespace broker_test;
@@ -37,6 +42,11 @@ struct node : one_of {
     const auto id = srv.id_of(s);
     co_await s.send(id);
     co_await s.wait_closed();
+  }
+  static chorus::task<chorus::result<std::size_t>> disconnected(chorus::server &srv,
+                                                                std::string user) {
+    auto asking = srv.disconnect_user(user);
+    co_return co_await std::move(asking);
   }
   wire enter(const std::string &name) {
     auto w = open_session(server->port(), "/?name=" + name);
@@ -128,6 +138,41 @@ BOOST_FIXTURE_TEST_CASE(a_session_is_reached_on_another_server, three) {
   a.engine->fails_publish = true;
   none = a.loop.wait(a.server->send_to(id, "lost"));
   BOOST_CHECK(none.error() == chorus::error::lost);
+}
+
+BOOST_FIXTURE_TEST_CASE(more_than_a_server_keeps_up_with_is_dropped, three) {
+  auto ann = a.enter("ann");
+  const auto node = a.server->core()->setup()->rooms->node();
+  std::promise<void> go_on;
+  node->home()->post([busy = go_on.get_future().share()] { busy.wait(); });
+  chorus::broker_message m;
+  m.origin = "another:1";
+  m.command = "nothing that is known";
+  for (std::size_t i = 0; i < node->most_commands; ++i)
+    node->on_message(m);
+  BOOST_CHECK_EQUAL(node->commands_dropped(), 0u);
+  node->on_message(m);
+  BOOST_CHECK_EQUAL(node->commands_dropped(), 1u);
+  go_on.set_value();
+  const auto sent = b.loop.wait(b.server->send_to(a.last_id, "then"), 1);
+  BOOST_CHECK_MESSAGE(sent.has_value(), sent.error().message());
+  BOOST_CHECK_EQUAL(ann.read_frame().payload, "then");
+  BOOST_CHECK_EQUAL(node->commands_dropped(), 1u);
+}
+
+BOOST_FIXTURE_TEST_CASE(no_more_is_asked_than_waits, three) {
+  a.server->core()->calls()->most_calls = 1;
+  a.engine->holds_answers = true;
+  auto first = boost::asio::co_spawn(a.loop.rt().executor(), node::disconnected(*a.server, "ann"),
+                                     boost::asio::use_future);
+  BOOST_REQUIRE(comes_true([&] { return a.engine->unanswered() == 1; }));
+  const auto second = a.loop.wait(a.server->disconnect_user("bob"));
+  BOOST_CHECK(second.error() == chorus::error::queue_full);
+  BOOST_CHECK_EQUAL(a.engine->unanswered(), 1u);
+  a.engine->holds_answers = false;
+  a.engine->answer_held();
+  BOOST_CHECK(first.get().has_value());
+  BOOST_CHECK(a.loop.wait(a.server->disconnect_user("bob")).has_value());
 }
 
 BOOST_AUTO_TEST_CASE(who_can_be_subscribed_later_is_reached_then) {

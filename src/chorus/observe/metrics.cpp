@@ -190,6 +190,9 @@ void add_broker(exposition &to, const chorus::detail::census &n) {
       .add(s.refused);
   to.counter("chorus_broker_gaps_total", "Times that something may have been lost on the way.")
       .add(s.gaps);
+  to.counter("chorus_broker_requests_dropped_total",
+             "What other servers asked of this one, dropped since it came faster than it was done.")
+      .add(e.requests_dropped);
   to.gauge("chorus_broker_calls", "Calls of the engine without an answer.")
       .add(static_cast<double>(s.waiting));
   to.gauge("chorus_broker_call_bytes", "Bytes of them.").add(static_cast<double>(s.waiting_bytes));

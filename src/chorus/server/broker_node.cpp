@@ -212,7 +212,25 @@ void broker_node::tell(std::string_view node, broker_message m,
 void broker_node::on_message(const broker_message &m) noexcept {
   if (m.command.empty() || m.origin.starts_with(name_ + ":"))
     return;
-  at_home([m](broker_node &self) {
+  const auto size = m.content.size() + m.command.size() + m.key.size();
+  const auto waiting = commands_.fetch_add(1);
+  if (command_bytes_.fetch_add(size) + size > most_command_bytes || waiting >= most_commands) {
+    commands_.fetch_sub(1);
+    command_bytes_.fetch_sub(size);
+    dropped_.fetch_add(1);
+    if (!dropping_.exchange(true))
+      at_home([](broker_node &self) {
+        if (self.complain_)
+          self.complain_(
+              "Other servers ask this one for more than it keeps up with, and some of it "
+              "is dropped (chorus_broker_requests_dropped_total).");
+      });
+    return;
+  }
+  at_home([m, size](broker_node &self) {
+    self.command_bytes_.fetch_sub(size);
+    if (self.commands_.fetch_sub(1) == 1)
+      self.dropping_ = false;
     if (self.on_command_)
       self.on_command_(m);
   });

@@ -70,6 +70,11 @@ public:
 
   void on_message(const broker_message &m) noexcept override;
   void on_presence(const broker_change &) noexcept override {}
+  // Commands of others beyond these that wait for the shard are dropped.
+  static constexpr std::size_t most_commands = 16'384;
+  static constexpr std::size_t most_command_bytes = std::size_t{64} << 20;
+  std::uint64_t commands_dropped() const noexcept { return dropped_; }
+
   // The engine has been away: all that has failed may be tried again.
   void on_gap() noexcept override;
   void on_shard_gone() noexcept override;
@@ -105,6 +110,10 @@ private:
   bool retired_ = false;
   bool renewing_ = false;
   bool renew_again_ = false;
+  std::atomic<std::size_t> commands_{0}; // on their way to the shard
+  std::atomic<std::size_t> command_bytes_{0};
+  std::atomic<std::uint64_t> dropped_{0};
+  std::atomic<bool> dropping_{false}; // and that has been told
   bool starts_over_ = false; // the lease is ended first
   bool troubled_ = false;    // and that has been told
   bool hears_itself_ = false;

@@ -105,6 +105,7 @@ census::of_engine engine_census(const server_core &core) {
   e.any = true;
   e.state = node->watch().look();
   e.stats = node->engine()->stats();
+  e.requests_dropped = node->commands_dropped();
   const auto &all = rooms->measures().engine;
   e.refused = all.refused.load(std::memory_order_relaxed);
   e.waited = all.waited.load(std::memory_order_relaxed);

@@ -46,6 +46,7 @@ struct census {
     bool any = false; // without a broker all else is nothing
     engine_state state{};
     broker_stats stats{};
+    std::uint64_t requests_dropped = 0;
     std::uint64_t refused = 0;
     std::uint64_t waited = 0;
     std::uint64_t unnumbered = 0;

@@ -13,8 +13,7 @@ namespace chorus::detail {
 
 namespace {
 
-// Waiting for answers, and sending for others: beyond it queue_full.
-constexpr std::size_t most_calls = 65'536;
+// Sending for others: beyond it queue_full.
 constexpr std::size_t most_served = 4096;
 constexpr std::chrono::milliseconds answer_wait{10'000};
 
@@ -61,7 +60,7 @@ void remote_calls::listen() {
 }
 
 task<result<>> remote_calls::send(std::shared_ptr<remote_calls> self, std::shared_ptr<letter> l) {
-  if (self->calls_.size() >= most_calls)
+  if (self->calls_.size() >= self->most_calls)
     co_return failure(error::queue_full, stage::none,
                       "too many messages to sessions of other servers wait for an answer");
   const auto number = ++self->number_;
@@ -83,6 +82,9 @@ task<result<>> remote_calls::send(std::shared_ptr<remote_calls> self, std::share
 
 task<result<>> remote_calls::disconnect(std::shared_ptr<remote_calls> self, std::string user,
                                         close_code code, std::string reason) {
+  if (self->calls_.size() >= self->most_calls)
+    co_return failure(error::queue_full, stage::none,
+                      "too much that other servers were asked for waits for an answer");
   const auto number = ++self->number_;
   self->calls_.emplace(number, std::make_shared<call>(self->node_->home()));
   broker_message m;

@@ -28,6 +28,9 @@ public:
   void listen();
   const std::shared_ptr<broker_node> &node() const noexcept { return node_; }
 
+  // Waiting for answers: beyond it queue_full.
+  std::size_t most_calls = 65'536;
+
   struct letter {
     std::string node;
     session_id to = 0;
