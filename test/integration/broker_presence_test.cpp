@@ -269,6 +269,57 @@ BOOST_AUTO_TEST_CASE(a_failure_is_mended_with_the_next_renewal) {
   expect(bob, {"+ann"});
 }
 
+// The lease lasts an hour, and the engine says all the time that it is there.
+BOOST_FIXTURE_TEST_CASE(what_fails_for_a_moment_is_tried_again_soon, three) {
+  auto bob = b.enter("/lobby?name=bob");
+  expect(bob, {"[bob]"});
+  a.engine->fails_enter = true;
+  auto ann = a.enter("/lobby?name=ann");
+  expect(ann, {"[ann,bob]"});
+  BOOST_CHECK(comes_true([&] { return a.engine->refused > 0; }));
+  a.engine->fails_enter = false;
+  expect(bob, {"+ann"});
+  a.engine->fails_leave = true;
+  ann.close();
+  BOOST_REQUIRE(comes_true([&] { return !a.engine->listens("room/lobby"); }));
+  a.engine->fails_leave = false;
+  expect(bob, {"-ann"});
+}
+
+// They were asked before the engine was back, and fail after that.
+BOOST_FIXTURE_TEST_CASE(what_fails_late_is_asked_once_more, three) {
+  auto bob = b.enter("/lobby?name=bob");
+  expect(bob, {"[bob]"});
+  auto ann = a.enter("/lobby?name=ann");
+  expect(ann, {"[ann,bob]"});
+  expect(bob, {"+ann"});
+  a.engine->says_away = true; // so that nothing is tried by itself
+  a.engine->holds_renewals = true;
+  a.engine->gap();
+  BOOST_REQUIRE(comes_true([&] { return a.engine->late() == 1; }));
+  a.engine->gap();
+  std::promise<void> posted; // after what the gap has posted
+  a.server->core()->setup()->rooms->node()->home()->post([&] { posted.set_value(); });
+  posted.get_future().wait();
+  a.engine->holds_renewals = false;
+  const int before = a.engine->renewals;
+  a.engine->fail_late();
+  BOOST_CHECK(comes_true([&] { return a.engine->renewals > before; }));
+
+  a.engine->deaf = true;
+  auto cat = b.enter("/lobby?name=cat");
+  expect(cat, {"[ann,bob,cat]"});
+  a.engine->holds_members = true;
+  a.engine->gap();
+  BOOST_REQUIRE(comes_true([&] { return a.engine->late() == 1; }));
+  a.engine->deaf = false;
+  a.engine->gap();
+  BOOST_CHECK_EQUAL(a.list("lobby"), "ann bob "); // asked after what the gap has posted
+  a.engine->holds_members = false;
+  a.engine->fail_late();
+  expect(ann, {"+cat"});
+}
+
 BOOST_FIXTURE_TEST_CASE(the_last_who_leaves_is_let_out_later, three) {
   auto bob = b.enter("/lobby?name=bob");
   expect(bob, {"[bob]"});

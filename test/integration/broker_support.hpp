@@ -25,7 +25,22 @@ public:
   std::atomic<bool> deaf{false};                       // what others publish does not come in
   std::atomic<bool> fails_publish{false}, fails_subscribe{false}, fails_history{false},
       fails_enter{false}, fails_leave{false}, fails_members{false}, fails_epoch{false};
-  std::atomic<int> renewals{0}; // that were answered
+  std::atomic<int> renewals{0};                                  // that were answered
+  std::atomic<bool> says_away{false};                            // although it is not
+  std::atomic<bool> holds_renewals{false}, holds_members{false}; // the answers come with fail_late
+  std::size_t late() {
+    std::lock_guard lock(mutex_);
+    return late_.size();
+  }
+  void fail_late() {
+    std::vector<std::function<void()>> all;
+    {
+      std::lock_guard lock(mutex_);
+      all.swap(late_);
+    }
+    for (const auto &f : all)
+      f();
+  }
   std::atomic<int> refused{0};
   std::atomic<bool> holds_history{false}; // the answers come with fail_held
   std::size_t held() {
@@ -54,7 +69,7 @@ public:
     gap();
   }
   chorus::broker_status status() const override {
-    return {!away, away ? "the engine is away" : std::string()};
+    return {!away && !says_away, away || says_away ? "the engine is away" : std::string()};
   }
   // Publishes that got through, whose answers `answer_held` gives: what they were, or a failure.
   std::atomic<bool> holds_answers{false};
@@ -149,11 +164,11 @@ public:
       engine()->leave(std::move(room), std::move(node), std::move(id), std::move(answer));
   }
   void members(std::string room, members_read answer) override {
-    if (usable(fails_members, answer))
+    if (!held_back(holds_members, answer) && usable(fails_members, answer))
       engine()->members(std::move(room), std::move(answer));
   }
   void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
-    if (usable(never_, answer)) {
+    if (!held_back(holds_renewals, answer) && usable(never_, answer)) {
       engine()->renew(std::move(node), alive, std::move(answer));
       ++renewals;
     }
@@ -186,6 +201,15 @@ private:
     ++refused;
     return false;
   }
+  template <class Answer> bool held_back(const std::atomic<bool> &holds, const Answer &answer) {
+    if (!holds)
+      return false;
+    std::lock_guard lock(mutex_);
+    late_.push_back([answer] {
+      answer(chorus::failure(chorus::error::lost, chorus::stage::none, "the engine is away"));
+    });
+    return true;
+  }
   std::shared_ptr<chorus::broker> engine() {
     std::lock_guard lock(mutex_);
     return inner_;
@@ -201,6 +225,7 @@ private:
   std::shared_ptr<chorus::broker> inner_;
   std::vector<std::shared_ptr<ear>> ears_;
   std::vector<page_read> held_;
+  std::vector<std::function<void()>> late_;
   std::vector<std::pair<published, chorus::result<chorus::broker_position>>> unanswered_;
 };
 

@@ -7,6 +7,16 @@
 
 namespace chorus::detail {
 
+namespace {
+
+// What has failed although the engine says that it is there.
+constexpr backoff_options between_retries{.initial = std::chrono::milliseconds(100),
+                                          .factor = 2,
+                                          .cap = std::chrono::milliseconds(5'000),
+                                          .spread = jitter::partial};
+
+} // namespace
+
 std::string room_channel(std::string_view room) { return "room/" + std::string(room); }
 std::string user_channel(std::string_view user) { return "user/" + std::string(user); }
 std::string node_channel(std::string_view node) { return "node/" + std::string(node); }
@@ -26,7 +36,7 @@ std::shared_ptr<broker_node> broker_node::make(std::shared_ptr<shard> home,
 broker_node::broker_node(std::shared_ptr<shard> home, std::shared_ptr<broker> engine,
                          std::string name, std::chrono::milliseconds lease)
     : home_(std::move(home)), engine_(std::move(engine)), name_(std::move(name)), lease_(lease),
-      watch_(engine_) {}
+      watch_(engine_), retries_(between_retries), random_(std::hash<std::string>()(name_)) {}
 
 // Perhaps within a call of the engine, which knows by the weak pointer that it listens no more.
 broker_node::~broker_node() {
@@ -57,11 +67,15 @@ void broker_node::retire(std::chrono::milliseconds grace) {
     if (std::exchange(self.retired_, true))
       return;
     self.pulse_.cancel();
+    self.retry_.cancel();
     self.engine_->renew(self.name_, self.lease_ + grace, [](const result<bool> &) {});
   });
 }
 
-void broker_node::on_shard_gone() noexcept { pulse_.cancel(); }
+void broker_node::on_shard_gone() noexcept {
+  pulse_.cancel();
+  retry_.cancel();
+}
 
 void broker_node::enlist(std::weak_ptr<room_link> link) {
   at_home([link](broker_node &self) {
@@ -80,6 +94,8 @@ void broker_node::look_after(std::weak_ptr<room_link> link, bool now) {
       self.failed_.push_back(link);
     if (now)
       self.renew();
+    else
+      self.soon();
   });
 }
 
@@ -93,6 +109,7 @@ void broker_node::subscribe(const std::string &channel, bool &done) {
       self->at_home([&done, why = r.error()](broker_node &node) {
         done = false; // with the next renewal
         node.complain("did not subscribe this server", why);
+        node.soon();
       });
   });
 }
@@ -100,6 +117,7 @@ void broker_node::subscribe(const std::string &channel, bool &done) {
 void broker_node::renew() {
   if (retired_)
     return;
+  retry_.cancel();
   home_->start_after(pulse_, lease_ / 3);
   subscribe(node_channel(name_), hears_itself_);
   subscribe(node_channel({}), hears_all_);
@@ -132,13 +150,28 @@ void broker_node::ended(const result<bool> &r) {
   renew();
 }
 
+// An engine that is away tells when it is back.
+void broker_node::soon() {
+  failing_ = true;
+  if (retired_ || retry_.active() || !engine_->status().connected)
+    return;
+  home_->start_after(retry_, std::min(retries_.next(random_()), lease_ / 3));
+}
+
 void broker_node::renewed(const result<bool> &r) {
   renewing_ = false;
   watch_.renewed(r);
   if (r.has_error()) {
     complain("did not renew this server's lease", r.error());
-    return; // and again with the next beat
+    // Asked for since, perhaps as the engine was back: this answer may be from before that.
+    if (std::exchange(renew_again_, false))
+      renew();
+    else
+      soon();
+    return;
   }
+  if (!std::exchange(failing_, false))
+    retries_.reset();
   troubled_ = troubled_ && !(hears_itself_ && hears_all_);
   auto links = std::exchange(failed_, {});
   leave_again();
@@ -174,7 +207,9 @@ void broker_node::leave(const std::string &channel, const std::string &id,
 void broker_node::left(const pending_leaves::one &who, const result<> &r) {
   if (!r.has_error())
     leaves_.succeeded(who);
-  else if (!leaves_.failed(who))
+  else if (leaves_.failed(who))
+    at_home([](broker_node &self) { self.soon(); });
+  else
     at_home([](broker_node &self) {
       self.starts_over_ = true;
       self.complain("was not told of too many who left: this server's lease begins anew",

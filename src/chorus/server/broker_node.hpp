@@ -3,6 +3,7 @@
 // the channels by which the others reach it. Belongs to the thread of its shard but for what is marked.
 
 #include <chorus/async/shard.hpp>
+#include <chorus/base/backoff.hpp>
 #include <chorus/server/broker.hpp>
 #include <chorus/server/engine_watch.hpp>
 #include <chorus/server/pending_leaves.hpp>
@@ -11,6 +12,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,8 +46,8 @@ public:
   void begin();
   // The server stops: the lease is renewed once more, for `grace` longer.
   void retire(std::chrono::milliseconds grace);
-  // Something of `link` has failed: it is told to mend when the engine answers again. `now`: the lease
-  // is gone.
+  // Something of `link` has failed: it is told to mend when the engine answers again, which it is soon
+  // asked if it says that it is there. `now`: the lease is gone.
   void look_after(std::weak_ptr<room_link> link, bool now = false);
   // What says who is present, as long as it lives.
   void enlist(std::weak_ptr<room_link> link);
@@ -68,13 +70,13 @@ public:
   // Before `begin`.
   void complain_to(std::function<void(std::string_view)> f) { complain_ = std::move(f); }
 
-  void on_message(const broker_message &m) noexcept override;
-  void on_presence(const broker_change &) noexcept override {}
   // Commands of others beyond these that wait for the shard are dropped.
   static constexpr std::size_t most_commands = 16'384;
   static constexpr std::size_t most_command_bytes = std::size_t{64} << 20;
   std::uint64_t commands_dropped() const noexcept { return dropped_; }
 
+  void on_message(const broker_message &m) noexcept override;
+  void on_presence(const broker_change &) noexcept override {}
   // The engine has been away: all that has failed may be tried again.
   void on_gap() noexcept override;
   void on_shard_gone() noexcept override;
@@ -95,6 +97,7 @@ private:
   void ended(const result<bool> &r);
   void left(const pending_leaves::one &who, const result<> &r);
   void leave_again();
+  void soon();
   void complain(const std::string &what, const failure &why);
 
   const std::shared_ptr<shard> home_;
@@ -107,18 +110,22 @@ private:
   std::function<void(bool)> on_lease_;
   std::atomic<bool> begun_{false};
   std::atomic<std::uint64_t> number_{0};
-  bool retired_ = false;
-  bool renewing_ = false;
-  bool renew_again_ = false;
   std::atomic<std::size_t> commands_{0}; // on their way to the shard
   std::atomic<std::size_t> command_bytes_{0};
   std::atomic<std::uint64_t> dropped_{0};
   std::atomic<bool> dropping_{false}; // and that has been told
+  bool retired_ = false;
+  bool renewing_ = false;
+  bool renew_again_ = false;
   bool starts_over_ = false; // the lease is ended first
   bool troubled_ = false;    // and that has been told
   bool hears_itself_ = false;
   bool hears_all_ = false;
   pulse pulse_{*this};
+  pulse retry_{*this};   // before that, when something has failed
+  bool failing_ = false; // since the lease was last renewed
+  backoff retries_;
+  std::mt19937_64 random_;
   pending_leaves leaves_;
   std::vector<std::weak_ptr<room_link>> failed_;
   std::vector<std::weak_ptr<room_link>> all_;

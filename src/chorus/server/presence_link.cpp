@@ -44,6 +44,12 @@ void presence_link::listed(const result<broker_members> &r) {
     if (known_)
       for (const auto &c : early)
         apply(who, c);
+    // Asked for since, perhaps as the engine was back: this answer may be from before that.
+    if (std::exchange(again_, false)) {
+      if (!reading_)
+        read();
+      return;
+    }
     link_.trouble("did not tell who is present", r.error());
     give_up(r.error());
     link_.presence_known(r.error());
