@@ -9,6 +9,7 @@
 #include <iterator>
 #include <netinet/in.h>
 #include <stdexcept>
+#include <string_view>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -30,18 +31,58 @@ sockaddr_in loopback(std::uint16_t port) {
   return a;
 }
 
-// What it says first to whoever connects.
-bool greets(std::uint16_t port) {
-  const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const timeval limit{5, 0};
-  ::setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  const auto a = loopback(port);
-  char text[4] = {};
-  const bool did = ::connect(s, reinterpret_cast<const sockaddr *>(&a), sizeof a) == 0 &&
-                   ::recv(s, text, sizeof text, MSG_WAITALL) == 4 && std::string(text, 4) == "INFO";
-  ::close(s);
-  return did;
-}
+// One blocking connection, which fails by giving and taking nothing.
+class talker {
+public:
+  talker(std::uint16_t port, int seconds)
+      : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const timeval limit{seconds, 0};
+    ::setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    const auto a = loopback(port);
+    if (::connect(socket_, reinterpret_cast<const sockaddr *>(&a), sizeof a) == 0)
+      info_ = line();
+  }
+  ~talker() { ::close(socket_); }
+  talker(const talker &) = delete;
+  talker &operator=(const talker &) = delete;
+
+  // What it says first to whoever connects.
+  bool greeted() const { return info_.starts_with("INFO"); }
+  void give(std::string_view all) const {
+    while (!all.empty()) {
+      const auto n = ::send(socket_, all.data(), all.size(), MSG_NOSIGNAL);
+      if (n <= 0)
+        return;
+      all.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+  std::string take(std::size_t bytes) const {
+    std::string all(bytes, ' ');
+    const auto n = ::recv(socket_, all.data(), bytes, MSG_WAITALL);
+    all.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
+    return all;
+  }
+  std::string line() const {
+    std::string all;
+    for (char c = 0; ::recv(socket_, &c, 1, 0) == 1 && c != '\n';)
+      all += c;
+    if (!all.empty() && all.back() == '\r')
+      all.pop_back();
+    return all;
+  }
+  // The first line that begins so.
+  std::string line(std::string_view beginning) const {
+    for (;;)
+      if (auto one = line(); one.empty() || one.starts_with(beginning))
+        return one;
+  }
+
+private:
+  const int socket_;
+  std::string info_;
+};
+
+constexpr const char *hello = "CONNECT {\"verbose\":false,\"headers\":true}\r\n";
 
 } // namespace
 
@@ -76,6 +117,24 @@ std::string nats_process::log() const {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
+std::string nats_process::ask(const std::string &subject, const std::string &body) const {
+  const talker by(port_, 10);
+  by.give(hello + ("SUB answer 1\r\nPUB " + subject) + " answer " + std::to_string(body.size()) +
+          "\r\n" + body + "\r\n");
+  const auto head = by.line("MSG");
+  return head.empty() ? "(no answer)" : by.take(std::stoul(head.substr(head.rfind(' '))));
+}
+
+void nats_process::say(const std::string &subject, const std::string &body,
+                       const std::string &headers) const {
+  const talker by(port_, 10);
+  const auto top = headers.empty() ? headers : "NATS/1.0\r\n" + headers + "\r\n";
+  by.give(hello + std::string(top.empty() ? "PUB " : "HPUB ") + subject + ' ' +
+          (top.empty() ? "" : std::to_string(top.size()) + ' ') +
+          std::to_string(top.size() + body.size()) + "\r\n" + top + body + "\r\nPING\r\n");
+  by.line("PONG");
+}
+
 void nats_process::start() {
   const auto conf = (folder_ / "conf").string();
   {
@@ -106,7 +165,7 @@ void nats_process::start() {
 
 void nats_process::await_answers() {
   const auto limit = std::chrono::steady_clock::now() + 60s;
-  while (!greets(port_)) {
+  while (!talker(port_, 5).greeted()) {
     int status = 0;
     if (::waitpid(pid_, &status, WNOHANG) == pid_) {
       pid_ = -1;

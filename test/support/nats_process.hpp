@@ -29,6 +29,12 @@ public:
   pid_t pid() const noexcept { return pid_; } // -1: it does not run
   std::string log() const;
 
+  // As a client of NATS' own would: the answer to a request, "(no answer)" if none comes within ten seconds.
+  std::string ask(const std::string &subject, const std::string &body) const;
+  // Returns when the server has it. `headers`: as on the wire, each with its \r\n.
+  void say(const std::string &subject, const std::string &body,
+           const std::string &headers = {}) const;
+
   void kill();  // -9
   void pause(); // SIGSTOP: connections stay, and the kernel goes on to accept them
   void resume();

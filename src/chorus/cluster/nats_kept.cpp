@@ -131,7 +131,11 @@ void nats_rooms::sent(const room &r, const std::shared_ptr<nats_operation> &o,
     return; // until the connection is back
   } else if (!reply.unsent && reply.why.code()) {
     o->doubtful = true;
-    core_.look_at(o->since + core_.options().look_up_timeout);
+    // Here, since the next attempt begins below: one that is running is left alone by `expire`.
+    if (waited > core_.options().look_up_timeout)
+      give_up(r, o, reply.why);
+    else
+      core_.look_at(o->since + core_.options().look_up_timeout);
   } else if (a.code == nats_code::no_stream && !std::exchange(o->tried, true)) {
     // The stream has gone, or is not there yet after a start: it is made, and this sent again.
   } else if (a.code == nats_code::no_stream && waited < core_.options().answer_timeout) {
@@ -186,6 +190,14 @@ void nats_rooms::drop(const room &r, const std::shared_ptr<nats_operation> &o) {
   std::erase(r->operations, o);
   if (r->operations.empty())
     busy_.erase(r->token);
+}
+
+// Nobody knows whether the stream has it.
+void nats_rooms::give_up(const room &r, const std::shared_ptr<nats_operation> &o,
+                         const failure &why) {
+  drop(r, o);
+  o->answer(failure(error::unconfirmed, stage::none,
+                    "it is not known whether NATS has the message: " + why.message()));
 }
 
 // Those that nobody can have got.

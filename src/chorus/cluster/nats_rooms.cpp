@@ -325,19 +325,20 @@ void nats_rooms::expire(nats_core::clock::time_point now) {
     if (found == rooms_.end())
       continue;
     const auto r = found->second;
+    bool went = false;
     for (const auto &o : std::deque<std::shared_ptr<nats_operation>>(r->operations)) {
       if (!o->doubtful || o->running)
         continue;
       if (now - o->since > limit) {
-        drop(r, o);
-        o->answer(
-            failure(error::unconfirmed, stage::none,
-                    "the NATS server was away for too long to learn whether it has the message"));
+        give_up(r, o, failure(error::timed_out, stage::none, "it was away for too long"));
+        went = true;
       } else {
         core_.look_at(o->since + limit + std::chrono::milliseconds(1));
         break;
       }
     }
+    if (went)
+      pump(r);
   }
   for (const auto &token : std::vector<std::string>(unsettled_.begin(), unsettled_.end())) {
     const auto found = rooms_.find(token);
