@@ -82,4 +82,25 @@ BOOST_AUTO_TEST_CASE(a_stream_that_never_acknowledges_holds_nobody_up) {
   BOOST_CHECK_EQUAL(one.engine->stats().waiting, 0U);
 }
 
+BOOST_AUTO_TEST_CASE(a_refusal_after_a_lost_answer_says_that_nobody_knows) {
+  make_stream("10000-0", R"("no_ack":true,"max_msg_size":1)");
+  auto o = impatient();
+  o.look_up_timeout = 60s;
+  auto one = node(o);
+  std::optional<chorus::result<chorus::broker_position>> outcome;
+  std::atomic<bool> answered{false};
+  one.engine->publish(one.make("r", "1", kept), [&](auto r) {
+    outcome = std::move(r);
+    answered = true;
+  });
+  BOOST_REQUIRE(becomes_true([&] { return one.engine->stats().looked_up > 0; }));
+  change_stream("10000-0", R"("no_ack":false,"max_msg_size":1)");
+  BOOST_REQUIRE(becomes_true([&] { return answered.load(); }));
+  BOOST_REQUIRE(outcome->has_error());
+  BOOST_CHECK(outcome->error() == chorus::error::unconfirmed);
+  BOOST_TEST_MESSAGE(outcome->error().message());
+  // One that was not in doubt is refused for certain.
+  BOOST_CHECK(one.publish("r", "2", kept).error() == chorus::error::lost);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -140,6 +140,8 @@ void nats_rooms::sent(const room &r, const std::shared_ptr<nats_operation> &o,
     // The stream has gone, or is not there yet after a start: it is made, and this sent again.
   } else if (a.code == nats_code::no_stream && waited < core_.options().answer_timeout) {
     core_.streams().doubt_all();
+  } else if (o->doubtful) { // what was sent before may be there
+    give_up(r, o, a.why);
   } else {
     drop(r, o);
     o->refuse(a.why);

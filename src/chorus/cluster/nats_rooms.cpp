@@ -141,7 +141,10 @@ void nats_rooms::pass(std::shared_ptr<passing> p) {
   if (const auto r =
           core_.link().publish(p->subject + (p->again ? ".a." : ".m.") + p->id, inbox, p->body, {});
       r.has_error()) {
-    p->answer(r.error());
+    if (p->again) // what was sent before may have got to somebody: it waits for the next connection
+      doubtful_.push_back(std::move(p));
+    else
+      p->answer(r.error());
     return;
   }
   if (p->command)
@@ -163,6 +166,9 @@ void nats_rooms::calls_done() {
 void nats_rooms::passed(const std::shared_ptr<passing> &p, const nats_reply &reply) {
   if (reply.why.code())
     pass_again(p, reply.why);
+  else if (reply.status == 503 && p->command && p->again)
+    p->answer(failure(error::unconfirmed, stage::none,
+                      "nobody listens to that any more, and perhaps somebody did"));
   else if (reply.status == 503 && p->command)
     p->answer(failure(error::not_open, stage::none, "nobody listens to that"));
   else
