@@ -16,6 +16,8 @@ using namespace std::chrono_literals;
 using test_support::asker;
 using test_support::becomes_true;
 
+bool has(const std::string &text, const char *part) { return text.find(part) != text.npos; }
+
 struct outcomes {
   test_support::nats_process server;
   chorus::room_options kept;
@@ -46,12 +48,12 @@ struct outcomes {
   void make_stream(const std::string &policy, const std::string &more) const {
     const auto said =
         server.ask("$JS.API.STREAM.CREATE.chorus-h-" + policy, configuration(policy, more));
-    BOOST_REQUIRE_MESSAGE(said.find("\"error\"") == said.npos, said);
+    BOOST_REQUIRE_MESSAGE(!has(said, "\"error\""), said);
   }
   void change_stream(const std::string &policy, const std::string &more) const {
     const auto said =
         server.ask("$JS.API.STREAM.UPDATE.chorus-h-" + policy, configuration(policy, more));
-    BOOST_REQUIRE_MESSAGE(said.find("\"error\"") == said.npos, said);
+    BOOST_REQUIRE_MESSAGE(!has(said, "\"error\""), said);
   }
 };
 
@@ -101,6 +103,50 @@ BOOST_AUTO_TEST_CASE(a_refusal_after_a_lost_answer_says_that_nobody_knows) {
   BOOST_TEST_MESSAGE(outcome->error().message());
   // One that was not in doubt is refused for certain.
   BOOST_CHECK(one.publish("r", "2", kept).error() == chorus::error::lost);
+}
+
+// More rooms than may look for their places at a time, all of which fail.
+BOOST_AUTO_TEST_CASE(rooms_that_fail_do_not_keep_a_newcomer_waiting) {
+  auto o = patient();
+  o.max_waiting_bytes = 128 << 10;
+  auto one = node(o);
+  std::vector<std::shared_ptr<test_support::recorder>> ears;
+  for (int i = 0; i < 70; ++i)
+    ears.push_back(one.listen("r" + std::to_string(i)));
+  BOOST_REQUIRE(has(server.ask("$JS.API.STREAM.DELETE.chorus-e", ""), "\"success\":true"));
+  const auto before = one.engine->stats().commands;
+  server.say("chorus.x.none", std::string(200 << 10, 'x')); // too much: something may be missed
+  BOOST_REQUIRE(becomes_true([&] { return one.engine->stats().commands >= before + 64; }));
+  for (int i = 0; i < 3; ++i)
+    BOOST_CHECK(one.listen("new " + std::to_string(i), ears[0]).has_error());
+}
+
+BOOST_AUTO_TEST_CASE(a_newcomer_is_not_kept_waiting_by_silence) {
+  auto o = patient();
+  o.answer_timeout = 10min;
+  o.look_up_timeout = 1s;
+  auto one = node(o);
+  const auto ear = one.listen("r");
+  server.pause();
+  const auto got = one.listen("new", ear);
+  server.resume();
+  BOOST_REQUIRE(got.has_error());
+  BOOST_CHECK(got.error() == chorus::error::timed_out);
+  BOOST_CHECK(one.listen("new", ear).has_value());
+  one.publish("new", "1").value();
+  BOOST_CHECK(ear->hears("1 "));
+}
+
+BOOST_AUTO_TEST_CASE(many_histories_at_a_time_are_all_read) {
+  auto one = node(patient());
+  one.publish("r", "1", kept).value();
+  std::atomic<int> good{0}, bad{0};
+  for (int i = 0; i < 500; ++i)
+    one.engine->history("r", {}, [&](const auto &page) {
+      ++(page.has_value() && page->messages.size() == 1 ? good : bad);
+    });
+  BOOST_CHECK(becomes_true([&] { return good + bad == 500; }));
+  BOOST_CHECK_EQUAL(bad, 0);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

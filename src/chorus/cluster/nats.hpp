@@ -20,9 +20,10 @@ struct nats_options {
   std::string prefix =
       "chorus"; // of every subject, stream and bucket; a token: letters, digits, - and _
   std::chrono::milliseconds connect_timeout{5'000};
-  std::chrono::milliseconds answer_timeout{3'000};   // of a request, and of a ping
-  std::chrono::milliseconds look_up_timeout{30'000}; // of a message whose acknowledgement was lost
-  std::size_t max_waiting = 20'000;                  // calls without an answer, and their bytes
+  std::chrono::milliseconds answer_timeout{3'000}; // of a request, and of a ping
+  // Of a message whose acknowledgement was lost, and of what waits for its turn to ask NATS.
+  std::chrono::milliseconds look_up_timeout{30'000};
+  std::size_t max_waiting = 20'000; // calls without an answer, and their bytes
   std::size_t max_waiting_bytes = std::size_t{64} << 20;
   std::string ca_file{};          // PEM; for tls://
   std::string credentials_file{}; // a user's JWT and NKey

@@ -117,6 +117,7 @@ public:
   nats_presence &presence() noexcept { return *presence_; }
   nats_leases &leases() noexcept { return *leases_; }
 
+  boost::asio::io_context &context() noexcept { return io_; }
   void spawn(task<> t);
   task<> pause(std::chrono::milliseconds time);
   // Answered once, within answer_timeout, not within the call.

@@ -14,6 +14,7 @@ constexpr std::size_t most_ahead = 4096;
 constexpr std::chrono::milliseconds hole_wait{1'000}; // for a message that another has overtaken
 constexpr std::chrono::milliseconds change_wait{10};  // for a change
 constexpr std::chrono::milliseconds again_wait{200};
+constexpr std::chrono::milliseconds late_wait{100};
 
 } // namespace
 
@@ -132,17 +133,27 @@ void nats_rooms::begin_some() {
   }
 }
 
+// Has one of the places of `begin_some` for one attempt, and begins at the end of the queue after a failure,
+// so that rooms that fail don't keep others from being told so.
 task<> nats_rooms::find_base(room r) {
   for (;;) {
     const auto begun = r->begun;
     const auto outcome = co_await look_for_base(r);
     if (outcome.has_error()) {
       turn_away(r, outcome.error());
-      if (r->heard && !core_.closed()) {
+      --basing_;
+      begin_some();
+      if (r->heard && core_.ready())
         co_await core_.pause(again_wait);
-        continue;
+      if (r->heard && core_.ready()) {
+        to_base_.push_back(r);
+        begin_some();
+      } else { // with the next connection, or the next listener
+        r->basing = false;
+        if (!r->waiting.empty())
+          turn_away(r, outcome.error());
       }
-      break;
+      co_return;
     }
     if (begun == r->begun || !r->heard) {
       r->based = r->heard != nullptr;
@@ -158,6 +169,31 @@ task<> nats_rooms::find_base(room r) {
     gap(r);
   for (auto &e : take_early(*r))
     heard(r, std::move(e));
+}
+
+void nats_rooms::turn_away_late(nats_core::clock::time_point now) {
+  if (now < late_at_)
+    return;
+  late_at_ = nats_core::clock::time_point::max();
+  const auto limit = core_.options().look_up_timeout;
+  std::vector<room> late;
+  for (const auto &[token, r] : rooms_) {
+    if (r->waiting.empty())
+      continue;
+    const auto until = r->waiting.front().since + limit;
+    if (until <= now)
+      late.push_back(r);
+    else
+      late_at_ = std::min(late_at_, until);
+  }
+  // Not for each of many that come one after the other.
+  if (late_at_ != nats_core::clock::time_point::max()) {
+    late_at_ = std::max(late_at_, now + late_wait);
+    core_.look_at(late_at_);
+  }
+  for (const auto &r : late)
+    turn_away(r, failure(error::timed_out, stage::none,
+                         "NATS did not say in time where the room's messages stand"));
 }
 
 // Who gets a failure does not listen.

@@ -85,7 +85,10 @@ void nats_rooms::subscribe(const std::string &name, std::weak_ptr<broker_listene
     answer({});
     return;
   }
-  r->waiting.push_back({r->listeners.back(), std::move(answer)});
+  const auto now = nats_core::clock::now();
+  r->waiting.push_back({r->listeners.back(), std::move(answer), now});
+  late_at_ = std::min(late_at_, now + core_.options().look_up_timeout);
+  core_.look_at(late_at_);
   begin_again(r, false);
 }
 
@@ -322,6 +325,12 @@ void nats_rooms::away(const failure &why) {
   for (const auto &token : std::vector<std::string>(busy_.begin(), busy_.end()))
     if (const auto found = rooms_.find(token); found != rooms_.end())
       refuse_all(found->second, why);
+  std::vector<room> all;
+  for (const auto &[token, r] : rooms_)
+    if (!r->waiting.empty())
+      all.push_back(r);
+  for (const auto &r : all)
+    turn_away(r, why);
 }
 
 void nats_rooms::expire(nats_core::clock::time_point now) {
@@ -355,6 +364,7 @@ void nats_rooms::expire(nats_core::clock::time_point now) {
     else
       core_.look_at(found->second->settle_at);
   }
+  turn_away_late(now);
   std::erase_if(doubtful_, [&](const auto &p) {
     if (now - p->since <= limit) {
       core_.look_at(p->since + limit + std::chrono::milliseconds(1));

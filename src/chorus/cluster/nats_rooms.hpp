@@ -65,6 +65,7 @@ struct nats_room {
   struct newcomer {
     std::weak_ptr<broker_listener> who{};
     nats_answer<void> answer;
+    nats_core::clock::time_point since;
   };
   std::vector<newcomer> waiting{}; // for the base
   // Streams publish again what two connections send in another order than they keep it, now and then.
@@ -139,6 +140,7 @@ private:
   void begin_again(const room &r, bool gap);
   void begin_some();
   task<> find_base(room r);
+  void turn_away_late(nats_core::clock::time_point now);
   void turn_away(const room &r, const failure &why);
   task<result<>> look_for_base(room r);
   void wait_with(const room &r, nats_event e);
@@ -167,6 +169,7 @@ private:
   std::unordered_map<std::string, room> rooms_; // by token
   std::deque<room> to_base_;
   std::size_t basing_ = 0;
+  nats_core::clock::time_point late_at_ = nats_core::clock::time_point::max(); // of newcomers
   std::unordered_set<std::string> unsettled_; // tokens of rooms that wait for what comes late
   std::unordered_set<std::string> busy_;      // tokens of rooms with operations
   std::vector<std::shared_ptr<passing>> passing_;

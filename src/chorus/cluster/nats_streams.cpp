@@ -3,6 +3,8 @@
 #include <chorus/base/base64.hpp>
 #include <chorus/server/history.hpp>
 
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
@@ -284,18 +286,51 @@ void nats_streams::remove(const nats_stream &s, std::uint64_t sequence) {
                 [](const nats_reply &) {});
 }
 
+struct nats_streams::reader {
+  explicit reader(nats_core &core)
+      : timer(core.context(), nats_core::clock::now() + core.options().look_up_timeout) {}
+  boost::asio::steady_timer timer;
+  bool granted = false;
+};
+
+task<bool> nats_streams::begin_reading() {
+  if (reading_ < most_reading) {
+    ++reading_;
+    co_return true;
+  }
+  const auto mine = std::make_shared<reader>(core_);
+  readers_.push_back(mine);
+  boost::system::error_code ec;
+  co_await mine->timer.async_wait(boost::asio::redirect_error(boost::asio::use_awaitable, ec));
+  if (!mine->granted)
+    std::erase(readers_, mine);
+  co_return mine->granted;
+}
+
+void nats_streams::end_reading() {
+  if (readers_.empty()) {
+    --reading_;
+    return;
+  }
+  const auto next = readers_.front(); // gets this one's place
+  readers_.pop_front();
+  next->granted = true;
+  next->timer.cancel();
+}
+
 task<result<nats_streams::entries>> nats_streams::read(const nats_stream &s, std::string subject,
                                                        std::uint64_t from) {
-  while (reading_ >= most_reading)
-    co_await core_.pause(std::chrono::milliseconds(5));
+  if (!co_await begin_reading())
+    co_return failure(error::timed_out, stage::none,
+                      "too many histories and lists are read from NATS at a time");
   struct turn {
-    std::size_t &count;
-    explicit turn(std::size_t &c) : count(c) { ++count; }
-    ~turn() { --count; }
+    nats_streams &of;
+    explicit turn(nats_streams &all) : of(all) {}
+    ~turn() { of.end_reading(); }
     turn(const turn &) = delete;
     turn &operator=(const turn &) = delete;
   };
-  const turn mine(reading_);
+  const turn mine(*this);
   json::object c;
   c["deliver_policy"] = "by_start_sequence";
   c["opt_start_seq"] = std::max<std::uint64_t>(from, 1);

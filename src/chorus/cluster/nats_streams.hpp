@@ -5,6 +5,7 @@
 #include <chorus/cluster/nats_core.hpp>
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -84,11 +85,16 @@ public:
 private:
   std::string configuration(const nats_stream &s) const;
   task<result<>> look_at_life(nats_stream &s, bool lost_some);
+  // One of a bounded number, by look_up_timeout; who got one gives it back.
+  task<bool> begin_reading();
+  void end_reading();
 
   nats_core &core_;
   nats_stream records_, presence_, leases_;
   std::unordered_map<std::string, std::unique_ptr<nats_stream>> kept_;
+  struct reader;
   std::size_t reading_ = 0;
+  std::deque<std::shared_ptr<reader>> readers_; // that wait for their turn
 };
 
 } // namespace chorus::detail
