@@ -4,6 +4,8 @@
 #include "support/nats_process.hpp"
 
 #include <chorus/cluster/nats.hpp>
+#include <chorus/cluster/nats_names.hpp>
+#include <chorus/cluster/wire.hpp>
 
 #include <boost/test/unit_test.hpp>
 
@@ -147,6 +149,48 @@ BOOST_AUTO_TEST_CASE(many_histories_at_a_time_are_all_read) {
     });
   BOOST_CHECK(becomes_true([&] { return good + bad == 500; }));
   BOOST_CHECK_EQUAL(bad, 0);
+}
+
+// Its stream knows ids for two seconds only, as JetStream knows none for longer than messages.
+BOOST_AUTO_TEST_CASE(what_is_kept_for_a_short_time_is_not_kept_twice) {
+  chorus::room_options brief;
+  brief.history_age = 2s;
+  make_stream("0-2000", R"("no_ack":true,"max_age":2000000000,"duplicate_window":2000000000)");
+  auto one = node([] {
+    auto o = impatient();
+    o.look_up_timeout = 10s;
+    return o;
+  }());
+  const auto ear = one.listen("r");
+  BOOST_CHECK(one.publish("r", "1", brief).error() == chorus::error::unconfirmed);
+  BOOST_CHECK_EQUAL(ear->messages().size(), 1U);
+  BOOST_CHECK_GE(one.engine->stats().looked_up, 1U);
+}
+
+// What waits for a message that another has overtaken is bounded by its bytes, too.
+BOOST_AUTO_TEST_CASE(much_that_came_too_early_is_not_kept_waiting) {
+  auto one = node(patient());
+  const auto ear = one.listen("r");
+  const auto first = one.publish("r", "0", kept).value().offset;
+  BOOST_CHECK(ear->hears("0 "));
+  const auto body = [](const std::string &text) {
+    chorus::broker_message m;
+    m.content = text;
+    return chorus::detail::write_broker_message(m);
+  };
+  const auto tell = [&](std::uint64_t sequence, const std::string &text) {
+    server.say("chorus.o." + chorus::detail::nats_token("r") + ".h", body(text),
+               "Nats-Stream: chorus-h-10000-0\r\nNats-Sequence: " + std::to_string(sequence) +
+                   "\r\nNats-Last-Sequence: " + std::to_string(sequence - 1) + "\r\n");
+  };
+  for (std::uint64_t i = 2; i < 20; ++i)
+    tell(first + i, std::string(1'000'000, 'x'));
+  tell(first + 1, "late");
+  tell(first + 20, "end");
+  BOOST_CHECK(becomes_true([&] { return ear->heard().ends_with("end "); }));
+  BOOST_CHECK_EQUAL(ear->messages().size(), 20U);
+  BOOST_CHECK_EQUAL(ear->gaps(), 1);
+  BOOST_CHECK(!has(ear->heard(), "late"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

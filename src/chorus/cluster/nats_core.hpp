@@ -96,6 +96,7 @@ public:
     add({[owed, f = std::move(f)]() mutable { f(owed); },
          [owed](const failure &why) { owed(why); }});
   }
+  // Not counted: each undoes a call, which was.
   void tell(std::function<void()> f) { add({std::move(f), nullptr}); }
   broker_status status() const;
   broker_stats stats() const;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t most_beginning = 64; // rooms at a time
 constexpr std::size_t most_ahead = 4096;
+constexpr std::size_t most_ahead_bytes = std::size_t{16} << 20;
 constexpr std::chrono::milliseconds hole_wait{1'000}; // for a message that another has overtaken
 constexpr std::chrono::milliseconds change_wait{10};  // for a change
 constexpr std::chrono::milliseconds again_wait{200};
@@ -36,7 +37,7 @@ void nats_rooms::kept(const room &r, nats_event e) {
   }
   if (r->seen_tag != r->record->tag) {
     r->seen = 0;
-    r->ahead.clear();
+    forget_ahead(*r);
     if (!std::exchange(r->seen_tag, r->record->tag).empty())
       gap(r);
   }
@@ -46,8 +47,10 @@ void nats_rooms::kept(const room &r, nats_event e) {
     if (r->ahead.empty())
       r->hole_since = nats_core::clock::now();
     settle_later(r, hole_wait);
-    r->ahead.emplace(e.sequence, std::move(e));
-    if (r->ahead.size() > most_ahead)
+    const auto size = e.data.size();
+    if (r->ahead.emplace(e.sequence, std::move(e)).second)
+      r->ahead_bytes += size;
+    if (r->ahead.size() > most_ahead || r->ahead_bytes > most_ahead_bytes)
       skip_hole(r);
     return;
   }
@@ -55,6 +58,7 @@ void nats_rooms::kept(const room &r, nats_event e) {
   while (!r->ahead.empty() && r->ahead.begin()->second.before <= r->seen) {
     const auto next = std::move(r->ahead.begin()->second);
     r->ahead.erase(r->ahead.begin());
+    r->ahead_bytes -= next.data.size();
     if (next.sequence > r->seen)
       told(r, next);
   }
@@ -68,8 +72,14 @@ void nats_rooms::told(const room &r, const nats_event &e) {
     tell(r, [&](broker_listener &to) { to.on_message(*m); });
 }
 
+void nats_rooms::forget_ahead(nats_room &r) {
+  r.ahead.clear();
+  r.ahead_bytes = 0;
+}
+
 void nats_rooms::skip_hole(const room &r) {
   gap(r);
+  r->ahead_bytes = 0;
   for (const auto &[sequence, e] : std::exchange(r->ahead, {}))
     if (sequence > r->seen)
       told(r, e);
@@ -84,7 +94,10 @@ void nats_rooms::change(const room &r, const broker_change &c) {
     r->missed_change = true;
   else
     r->changes.emplace(c.at.offset, c);
-  settle_later(r, change_wait);
+  if (r->changes.size() > most_ahead)
+    settle(r);
+  else
+    settle_later(r, change_wait);
 }
 
 void nats_rooms::settle_later(const room &r, std::chrono::milliseconds wait) {
@@ -232,7 +245,7 @@ task<result<>> nats_rooms::look_for_base(room r) {
   }
   r->seen = seen;
   r->seen_tag = tag;
-  r->ahead.clear();
+  forget_ahead(*r);
   if (record && (!r->record || r->record->at < record->at))
     r->record = std::move(record);
   co_return result<>();

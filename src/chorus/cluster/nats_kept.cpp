@@ -71,9 +71,10 @@ void nats_rooms::pump(const room &r) {
     again = again || (o->doubtful && !o->running);
   if (again && r->in_flight != 0)
     return;
+  bool went = false;
   for (const auto &o : std::deque<std::shared_ptr<nats_operation>>(r->operations)) {
     if (o->what == nats_operation::kind::epoch)
-      return;
+      break;
     if (o->what == nats_operation::kind::history || o->running)
       continue;
     const bool fits = r->record && !r->record->epoch.empty() &&
@@ -84,10 +85,25 @@ void nats_rooms::pump(const room &r) {
         r->looking = true;
         core_.spawn(look_up(r, o->policy));
       }
-      return;
+      break;
+    }
+    if (!o->doubtful) {
+      o->tag = s->tag();
+      o->limit = std::min(core_.options().look_up_timeout, s->window / 2);
+    }
+    const bool elsewhere = o->tag != s->tag();
+    if (o->doubtful && (elsewhere || nats_core::clock::now() - o->since > o->limit)) {
+      give_up(
+          r, o,
+          failure(error::lost, stage::none,
+                  elsewhere ? "the stream that may have it is gone" : "it was away for too long"));
+      went = true;
+      continue;
     }
     send(r, o);
   }
+  if (went)
+    pump(r); // what waited for those
 }
 
 void nats_rooms::send(const room &r, const std::shared_ptr<nats_operation> &o) {
@@ -132,10 +148,10 @@ void nats_rooms::sent(const room &r, const std::shared_ptr<nats_operation> &o,
   } else if (!reply.unsent && reply.why.code()) {
     o->doubtful = true;
     // Here, since the next attempt begins below: one that is running is left alone by `expire`.
-    if (waited > core_.options().look_up_timeout)
+    if (waited > o->limit)
       give_up(r, o, reply.why);
     else
-      core_.look_at(o->since + core_.options().look_up_timeout);
+      core_.look_at(o->since + o->limit);
   } else if (a.code == nats_code::no_stream && !std::exchange(o->tried, true)) {
     // The stream has gone, or is not there yet after a start: it is made, and this sent again.
   } else if (a.code == nats_code::no_stream && waited < core_.options().answer_timeout) {

@@ -56,7 +56,7 @@ void nats_rooms::forget(const room &r) {
   r->heard.reset();
   r->based = false;
   ++r->begun;
-  r->ahead.clear();
+  forget_ahead(*r);
   r->changes.clear();
   take_early(*r);
   r->top = r->checked = 0;
@@ -314,7 +314,7 @@ void nats_rooms::missed() {
 
 void nats_rooms::renew(const room &r) {
   r->record.reset();
-  r->ahead.clear();
+  forget_ahead(*r);
   r->changes.clear();
   take_early(*r);
   if (r->heard)
@@ -344,11 +344,11 @@ void nats_rooms::expire(nats_core::clock::time_point now) {
     for (const auto &o : std::deque<std::shared_ptr<nats_operation>>(r->operations)) {
       if (!o->doubtful || o->running)
         continue;
-      if (now - o->since > limit) {
+      if (now - o->since > o->limit) {
         give_up(r, o, failure(error::timed_out, stage::none, "it was away for too long"));
         went = true;
       } else {
-        core_.look_at(o->since + limit + std::chrono::milliseconds(1));
+        core_.look_at(o->since + o->limit + std::chrono::milliseconds(1));
         break;
       }
     }

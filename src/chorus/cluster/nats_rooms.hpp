@@ -43,6 +43,9 @@ struct nats_operation {
   nats_core::clock::time_point since{};
   bool running = false;
   bool doubtful = false; // sent, and its answer was lost
+  // Of the stream that may have it, and for how long from `since` on that would know it again.
+  std::string tag{};
+  std::chrono::milliseconds limit{};
   bool tried = false;
 };
 
@@ -70,6 +73,7 @@ struct nats_room {
   std::vector<newcomer> waiting{}; // for the base
   // Streams publish again what two connections send in another order than they keep it, now and then.
   std::map<std::uint64_t, nats_event> ahead{}; // the one before it is missing
+  std::size_t ahead_bytes = 0;
   std::map<std::uint64_t, broker_change> changes{};
   std::uint64_t changed = 0; // the newest change that was told
   std::string changed_epoch{};
@@ -133,6 +137,7 @@ private:
   void kept(const room &r, nats_event e);
   void told(const room &r, const nats_event &e);
   void skip_hole(const room &r);
+  static void forget_ahead(nats_room &r);
   void change(const room &r, const broker_change &c);
   void settle(const room &r);
   void settle_later(const room &r, std::chrono::milliseconds wait);

@@ -90,7 +90,8 @@ std::string nats_streams::configuration(const nats_stream &s) const {
     age = std::max<std::int64_t>(static_cast<std::int64_t>(s.keep.milliseconds), 100);
   else if (s.name.find("-h-", o.prefix.size()) == o.prefix.size())
     age = std::chrono::milliseconds(o.longest_kept).count();
-  // Twice the time for which a message is sent again. JetStream allows no more than the age.
+  // Twice the time for which a message is sent again, which is less where JetStream allows no more than
+  // the age.
   auto window = 2 * static_cast<std::int64_t>(o.look_up_timeout.count());
   if (age != 0)
     window = std::min(window, age);
@@ -141,6 +142,8 @@ nats_api nats_streams::parse(const nats_reply &r) {
   a.sequence = number(o, "seq");
   a.waiting = number(o, "num_pending");
   a.created = text_of(o, "created");
+  a.window = std::chrono::milliseconds(
+      static_cast<std::int64_t>(number(part(o, "config"), "duplicate_window")) / nanoseconds);
   a.name = text_of(o, "name");
   if (const auto &m = part(o, "message"); !m.empty()) {
     a.sequence = number(m, "seq");
@@ -188,6 +191,7 @@ task<result<>> nats_streams::ensure(nats_stream &s) {
     co_return made.why;
   const bool lost_some = s.created == made.created && made.last < s.last;
   s.created = made.created;
+  s.window = made.window;
   s.last = made.last;
   auto r = co_await look_at_life(s, lost_some);
   if (r.has_error())

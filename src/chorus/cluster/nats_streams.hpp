@@ -4,6 +4,7 @@
 
 #include <chorus/cluster/nats_core.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -22,6 +23,8 @@ struct nats_stream {
   nats_policy_terms keep{};
   bool known = false; // its being there, under this connection
   std::string created{};
+  // For how long JetStream knows an id, by the stream's own configuration.
+  std::chrono::milliseconds window{0};
   std::uint64_t last = 0; // the largest sequence that was seen
   std::string life{"0"};  // changed when the stream was found to have lost what it had numbered
   std::uint64_t life_at = 0;
@@ -34,6 +37,7 @@ struct nats_api {
   failure why{};
   int code = 0; // JetStream's own, with `why`
   std::uint64_t sequence = 0, first = 0, last = 0, count = 0, waiting = 0;
+  std::chrono::milliseconds window{0}; // of ids
   std::string created{}, name{}, subject{}, data{};
 };
 
