@@ -193,4 +193,32 @@ BOOST_AUTO_TEST_CASE(much_that_came_too_early_is_not_kept_waiting) {
   BOOST_CHECK(!has(ear->heard(), "late"));
 }
 
+BOOST_AUTO_TEST_CASE(leases_are_not_forgotten_when_a_reading_fails) {
+  // Two consumers are one too many.
+  const auto made = server.ask(
+      "$JS.API.STREAM.CREATE.chorus-l",
+      R"({"name":"chorus-l","subjects":["chorus.l.*"],"retention":"limits","storage":"memory",)"
+      R"("num_replicas":1,"max_msgs_per_subject":1,"max_consumers":1,)"
+      R"("republish":{"src":"chorus.l.*","dest":"chorus.y.{{wildcard(1)}}"}})");
+  BOOST_REQUIRE_MESSAGE(!has(made, "\"error\""), made);
+  auto o = patient();
+  o.max_waiting_bytes = 128 << 10;
+  auto two = node(o);
+  const auto ear = two.listen("r");
+  {
+    auto one = node(patient());
+    one.renew("a", 2s);
+    while (one.enter("r", "a", "x").has_error()) // its lease was over
+      one.renew("a", 2s);
+    BOOST_REQUIRE(becomes_true([&] { return has(ear->heard(), "+a/x "); }));
+    const auto taken = server.ask("$JS.API.CONSUMER.DURABLE.CREATE.chorus-l.mine",
+                                  R"({"stream_name":"chorus-l","config":{"durable_name":"mine",)"
+                                  R"("deliver_policy":"all","ack_policy":"explicit"}})");
+    BOOST_REQUIRE_MESSAGE(!has(taken, "\"error\""), taken);
+    server.say("chorus.x.none", std::string(200 << 10, 'x')); // too much: something may be missed
+    BOOST_REQUIRE(becomes_true([&] { return ear->gaps() > 0; }));
+  } // without a word
+  BOOST_CHECK(becomes_true([&] { return has(ear->heard(), "-a/x "); }));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

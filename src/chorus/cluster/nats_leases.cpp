@@ -66,8 +66,12 @@ task<result<>> nats_leases::restore() {
   auto before = std::exchange(all_, {});
   for (std::uint64_t from = 1;;) {
     const auto got = co_await streams.read(streams.leases(), core_.subject("l.*"), from);
-    if (got.has_error())
+    if (got.has_error()) {
+      all_.merge(before); // those that are not known anew
+      for (const auto &[token, l] : all_)
+        core_.look_at(l.until);
       co_return got.error();
+    }
     for (const auto &e : got->all) {
       const std::string token(split(e.subject, '.').back());
       learn(token, e.data, e.sequence);
@@ -81,9 +85,22 @@ task<result<>> nats_leases::restore() {
   }
 }
 
-task<> nats_leases::read_again() { co_await restore(); }
+task<> nats_leases::read_again() {
+  while (std::exchange(missed_, false)) {
+    const auto r = co_await restore();
+    if (r.has_error() && core_.ready()) { // the next connection reads them anyway
+      missed_ = true;
+      co_await core_.pause(again_wait);
+    }
+  }
+  reading_again_ = false;
+}
 
-void nats_leases::missed() { core_.spawn(read_again()); }
+void nats_leases::missed() {
+  missed_ = true;
+  if (!std::exchange(reading_again_, true))
+    core_.spawn(read_again());
+}
 
 task<result<std::string>> nats_leases::number_of(std::string node) {
   const auto token = nats_token(node);

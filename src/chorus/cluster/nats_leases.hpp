@@ -58,6 +58,8 @@ private:
 
   nats_core &core_;
   std::map<std::string, lease> all_; // by token
+  bool missed_ = false;              // something since the reading began
+  bool reading_again_ = false;
   std::map<std::string, std::deque<std::function<task<>()>>> turns_;
 };
 
