@@ -34,8 +34,8 @@ struct nats_options {
   std::chrono::hours longest_kept{24 * 7};
 };
 
-// `url`: nats://[user:password@]host[:4222][,host…], or tls://. What is wrong with it is answered by
-// server::start, with bad_url.
+// `url`: nats://[user:password@]host[:4222][,host…], or tls://; user and password percent-encoded, or a token
+// instead of both. What is wrong with it is answered by server::start, with bad_url.
 std::shared_ptr<broker> nats(std::string_view url, nats_options options = {});
 
 } // namespace chorus

@@ -242,25 +242,26 @@ void nats_core::connect() {
   way_ = way::connecting;
   hold_until_ = clock::now() + options_.connect_timeout;
   auto r = link_.connect([this] { wake(); });
-  const auto inbox_of = [this](const std::string &s) {
-    if (auto made = link_.subscribe(s); made.has_value())
+  for (const auto &one : {"r." + id_ + ".*", std::string("x.*"), std::string("y.*")}) {
+    if (r.has_error())
+      break;
+    if (auto made = link_.subscribe(subject(one)); made.has_value())
       control_.push_back(std::move(*made));
-  };
-  if (r.has_value()) {
-    inbox_of(subject("r." + id_ + ".*"));
-    inbox_of(subject("x.*"));
-    inbox_of(subject("y.*"));
-    if (control_.size() != 3)
-      r = failure(error::lost, stage::none, "libnats takes no subscriptions");
+    else
+      r = made.error();
   }
-  if (r.has_error())
+  if (r.has_value())
+    r = rooms_->subscribe_again();
+  if (r.has_error()) {
+    link_.close(); // half of it would be deaf
     went_down(r.error().message());
-  else
-    rooms_->subscribe_again();
+    spawn(connect_again());
+  }
   turn();
 }
 
-// libnats gives up when it is refused: then perhaps for a while only.
+// libnats gives up when it is refused, or when a file of its options can't be read: then perhaps for a
+// while only.
 task<> nats_core::connect_again() {
   const auto mine = generation_;
   co_await pause(refused_wait);

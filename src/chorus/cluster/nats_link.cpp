@@ -64,6 +64,16 @@ void on_error(natsConnection *, natsSubscription *, natsStatus s, void *to) {
     tell(to, nats_event::kind::missed);
 }
 
+// On this thread, without the place in libnats where it happened.
+std::string last_error(natsStatus s) {
+  natsStatus ignored = NATS_OK;
+  const char *const said = nats_GetLastError(&ignored);
+  const std::string_view text = said ? said : "";
+  const auto place = text.starts_with('(') ? text.find("): ") : text.npos;
+  const auto rest = place == text.npos ? text : text.substr(place + 3);
+  return rest.empty() ? natsStatus_GetText(s) : std::string(rest);
+}
+
 failure trouble(natsStatus s) {
   if (s == NATS_MAX_PAYLOAD)
     return failure(error::message_too_big, stage::none,
@@ -173,27 +183,39 @@ result<> nats_link::connect(std::function<void()> wake) {
   set(natsOptions_SetDisconnectedCB(made, on_down, to));
   set(natsOptions_SetClosedCB(made, on_closed, to));
   set(natsOptions_SetReconnectedCB(made, on_up, to));
-  set(natsOptions_SetRetryOnFailedConnect(made, true, on_up, to));
+  // It tells no reasons when it goes on by itself, and ends when it is refused: then it is asked for one.
+  set(natsOptions_SetRetryOnFailedConnect(made, !alone_, on_up, to));
   if (state_->target.secure)
     set(natsOptions_SetSecure(made, true));
+  const auto &to_say = state_->target;
+  if (!to_say.token.empty())
+    set(natsOptions_SetToken(made, to_say.token.c_str()));
+  else if (!to_say.user.empty())
+    set(natsOptions_SetUserInfo(made, to_say.user.c_str(), to_say.password.c_str()));
   if (!mine.ca_file.empty())
     set(natsOptions_LoadCATrustedCertificates(made, mine.ca_file.c_str()));
   if (!mine.credentials_file.empty())
     set(natsOptions_SetUserCredentialsFromFiles(made, mine.credentials_file.c_str(), nullptr));
-  if (s == NATS_OK)
-    s = natsConnection_Connect(&state_->connection, made);
+  if (s != NATS_OK)
+    return failure(error::bad_option, stage::configure,
+                   "libnats refuses nats_options: " + last_error(s));
+  s = natsConnection_Connect(&state_->connection, made);
+  const bool nobody = s == NATS_NO_SERVER || s == NATS_TIMEOUT || s == NATS_IO_ERROR;
+  alone_ = !(std::exchange(alone_, true) && nobody);
   if (s == NATS_OK)
     tell(to, nats_event::kind::up);
   else if (s != NATS_NOT_YET_CONNECTED)
-    return failure(error::bad_option, stage::configure,
-                   std::string("libnats refuses nats_options: ") + natsStatus_GetText(s));
+    return failure(error::lost, stage::open,
+                   "the NATS server " + std::string(nobody ? "is not there: " : "refuses: ") +
+                       last_error(s));
   return {};
 }
 
 result<> nats_link::publish(const std::string &subject, const std::string &reply,
                             std::string_view body, const nats_headers &headers) {
   // While it reconnects libnats takes one message, whatever the size of its buffer.
-  if (natsConnection_Status(state_->connection) != NATS_CONN_STATUS_CONNECTED)
+  if (!state_->connection ||
+      natsConnection_Status(state_->connection) != NATS_CONN_STATUS_CONNECTED)
     return trouble(NATS_CONNECTION_DISCONNECTED);
   natsMsg *made = nullptr;
   auto s = natsMsg_Create(&made, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
@@ -210,6 +232,8 @@ result<> nats_link::publish(const std::string &subject, const std::string &reply
 }
 
 result<std::shared_ptr<nats_link::subscription>> nats_link::subscribe(const std::string &subject) {
+  if (!state_->connection)
+    return trouble(NATS_CONNECTION_CLOSED);
   natsSubscription *made = nullptr;
   if (const auto s = natsConnection_Subscribe(&made, state_->connection, subject.c_str(),
                                               on_message, inbox_.get());

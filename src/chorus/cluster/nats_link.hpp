@@ -56,8 +56,8 @@ public:
   nats_link(const nats_link &) = delete;
   nats_link &operator=(const nats_link &) = delete;
 
-  // From here on it connects, and again after every loss. A former connection ends, with all that was
-  // subscribed.
+  // From here on it connects, and again after every loss, until it `ended`. A former connection ends, with
+  // all that was subscribed. Fails when it is refused again.
   result<> connect(std::function<void()> wake);
   void close();
   std::vector<nats_event> take() { return inbox_->take(); }
@@ -74,6 +74,7 @@ private:
   struct state;
   std::shared_ptr<nats_inbox> inbox_;
   std::unique_ptr<state> state_;
+  bool alone_ = false; // the next attempt is made without another one after it
 };
 
 } // namespace chorus::detail

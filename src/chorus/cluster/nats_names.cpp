@@ -1,6 +1,7 @@
 #include <chorus/cluster/nats_names.hpp>
 
 #include <chorus/base/base64.hpp>
+#include <chorus/base/text.hpp>
 
 #include <openssl/evp.h>
 
@@ -33,8 +34,8 @@ failure bad(std::string sentence) {
   return failure(error::bad_url, stage::configure, std::move(sentence));
 }
 
-constexpr const char *right_form =
-    "write nats://[user:password@]host[:4222][,host...], or tls:// for TLS";
+constexpr const char *right_form = "write nats://[user:password@]host[:4222][,host...], with a "
+                                   "token instead of user:password if need be, or tls:// for TLS";
 
 } // namespace
 
@@ -68,10 +69,15 @@ result<nats_target> parse_nats_target(std::string_view url, const nats_options &
   if (scheme != "nats" && scheme != "tls")
     return bad("this is no URL of a NATS server: " + std::string(right_form));
   target.secure = scheme == "tls";
-  std::string_view login;
   auto rest = url.substr(mark + 3);
   if (const auto at = rest.rfind('@'); at != std::string_view::npos) {
-    login = rest.substr(0, at + 1);
+    const auto login = rest.substr(0, at);
+    if (const auto colon = login.find(':'); colon == std::string_view::npos) {
+      target.token = percent_decoded(login);
+    } else {
+      target.user = percent_decoded(login.substr(0, colon));
+      target.password = percent_decoded(login.substr(colon + 1));
+    }
     rest = rest.substr(at + 1);
   }
   if (rest.ends_with('/'))
@@ -88,8 +94,8 @@ result<nats_target> parse_nats_target(std::string_view url, const nats_options &
     if (host.empty() || host.find_first_of("/?# ") != std::string_view::npos)
       return bad("a host is missing or has characters that hosts don't have: " +
                  std::string(right_form));
-    target.servers.push_back(std::string(scheme) + "://" + std::string(login) + std::string(host) +
-                             ":" + (port.empty() ? "4222" : std::string(port)));
+    target.servers.push_back(std::string(scheme) + "://" + std::string(host) + ":" +
+                             (port.empty() ? "4222" : std::string(port)));
   }
   if (!is_token(options.prefix))
     return failure(error::bad_option, stage::configure,

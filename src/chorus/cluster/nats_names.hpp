@@ -25,6 +25,8 @@ result<nats_policy_terms> parse_nats_policy(std::string_view policy);
 struct nats_target {
   std::vector<std::string> servers{}; // as libnats takes them
   bool secure = false;
+  std::string user{}, password{}; // or `token`
+  std::string token{};
 };
 result<nats_target> parse_nats_target(std::string_view url, const nats_options &options);
 

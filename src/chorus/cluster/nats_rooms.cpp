@@ -104,13 +104,16 @@ void nats_rooms::unsubscribe(const std::string &name, const broker_listener *who
   forget(r);
 }
 
-void nats_rooms::subscribe_again() {
+result<> nats_rooms::subscribe_again() {
   for (const auto &[token, r] : rooms_) {
     if (r->listeners.empty())
       continue;
-    if (auto made = core_.link().subscribe(core_.subject("o." + token + ".>")); made.has_value())
-      r->heard = std::move(*made);
+    auto made = core_.link().subscribe(core_.subject("o." + token + ".>"));
+    if (made.has_error())
+      return made.error();
+    r->heard = std::move(*made);
   }
+  return {};
 }
 
 // What is not kept: to whoever listens now. One echo stands for all that was sent before it.

@@ -107,7 +107,7 @@ public:
   void calls_done();
   void arrived(nats_event &e, const std::vector<std::string_view> &parts);
   void record_changed(std::string_view token, const nats_event &e);
-  void subscribe_again();
+  result<> subscribe_again();
   void restored(bool again);
   void away(const failure &why);
   void missed(); // something that came in was dropped

@@ -1,0 +1,117 @@
+// Getting in at a NATS server: passwords, tokens and TLS, and what is said when it does not let in.
+
+#include "support/broker_calls.hpp"
+#include "support/nats_process.hpp"
+#include "unit/transport/tls_support.hpp"
+
+#include <chorus/cluster/nats.hpp>
+
+#include <boost/test/unit_test.hpp>
+
+#include <filesystem>
+
+namespace {
+
+using namespace std::chrono_literals;
+using chorus::test::key;
+using chorus::test::pem;
+using test_support::asker;
+using test_support::becomes_true;
+using test_support::nats_process;
+
+std::vector<std::string> tls(const std::string &name) {
+  return {"tls { cert_file: \"" + pem(name) + "\", key_file: \"" + key(name) + "\" }"};
+}
+
+std::string url(const nats_process &server, const std::string &scheme,
+                const std::string &login = {}) {
+  return scheme + "://" + login + "127.0.0.1:" + std::to_string(server.port());
+}
+
+// One that gives up soon and tries again soon.
+asker node(const std::string &url, const std::string &ca = {}) {
+  chorus::nats_options o;
+  o.connect_timeout = 10s;
+  o.ca_file = ca;
+  auto made = chorus::nats(url, o);
+  made->attach({}).value();
+  return asker(std::move(made));
+}
+
+void is_let_in(const std::string &url, const std::string &ca = {}) {
+  BOOST_TEST_CONTEXT(url) {
+    auto one = node(url, ca);
+    const auto sent = one.publish("r", "1");
+    BOOST_CHECK_MESSAGE(sent.has_value(), one.engine->status().why);
+    BOOST_CHECK(one.engine->status().connected);
+  }
+}
+
+void is_refused(const std::string &url, const std::string &ca, const std::string &reason) {
+  BOOST_TEST_CONTEXT(url) {
+    auto one = node(url, ca);
+    BOOST_CHECK(becomes_true([&] {
+      return one.engine->status().why.find(reason) != std::string::npos ||
+             one.engine->status().connected;
+    }));
+    const auto why = one.engine->status().why;
+    BOOST_TEST_MESSAGE(why);
+    BOOST_CHECK(!one.engine->status().connected);
+    BOOST_CHECK(why.find("secret") == why.npos);
+    BOOST_CHECK(one.publish("r", "1").error() == chorus::error::lost);
+  }
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(nats_login)
+
+BOOST_AUTO_TEST_CASE(by_user_and_password) {
+  const nats_process server({"authorization { user: \"ann\", password: \"s@:/?% secret\" }"});
+  is_let_in(url(server, "nats", "ann:s%40%3A%2F%3F%25%20secret@"));
+  is_refused(url(server, "nats", "ann:wrongsecret@"), {}, "Authorization Violation");
+  is_refused(url(server, "nats"), {}, "Authorization Violation");
+}
+
+BOOST_AUTO_TEST_CASE(by_token) {
+  const nats_process server({"authorization { token: \"one/secret\" }"});
+  is_let_in(url(server, "nats", "one%2Fsecret@"));
+  is_refused(url(server, "nats", "wrongsecret@"), {}, "Authorization Violation");
+}
+
+BOOST_AUTO_TEST_CASE(by_tls) {
+  const nats_process server(tls("server"));
+  is_let_in(url(server, "tls"), pem("ca"));
+  is_refused(url(server, "tls"), {}, "unable to get local issuer certificate");
+  is_refused(url(server, "tls"), pem("stranger_ca"), "unable to get local issuer certificate");
+  is_refused(url(server, "nats"), {}, "unable to get local issuer certificate");
+}
+
+BOOST_AUTO_TEST_CASE(not_with_the_certificate_of_another_host) {
+  const nats_process server(tls("other"));
+  is_refused(url(server, "tls"), pem("ca"), "IP address mismatch");
+}
+
+BOOST_AUTO_TEST_CASE(not_with_a_certificate_that_is_over) {
+  const nats_process server(tls("expired"));
+  is_refused(url(server, "tls"), pem("ca"), "certificate has expired");
+}
+
+BOOST_AUTO_TEST_CASE(not_without_tls_where_the_url_asks_for_it) {
+  const nats_process server;
+  is_refused(url(server, "tls"), pem("ca"), "Secure Connection not available");
+}
+
+BOOST_AUTO_TEST_CASE(a_file_of_authorities_that_is_not_there_yet_is_waited_for) {
+  const nats_process server(tls("server"));
+  const auto later = server.folder() / "ca.pem";
+  auto one = node(url(server, "tls"), later.string());
+  BOOST_REQUIRE(
+      becomes_true([&] { return one.engine->status().why.find("refuses") != std::string::npos; }));
+  BOOST_TEST_MESSAGE(one.engine->status().why);
+  std::filesystem::copy_file(pem("ca"), later);
+  BOOST_CHECK(becomes_true([&] { return one.engine->status().connected; }));
+  BOOST_CHECK(one.publish("r", "1").has_value());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
