@@ -62,7 +62,7 @@ std::string complaint_about_url(const std::string &url) {
                   : std::string("this is no URL of an engine that servers can share")) +
            "; say redis://HOST:6379, rediss://, unix:/PATH, "
            "redis+sentinel://HOST:26379/?master=NAME, "
-           "redis+cluster://HOST:6379 or nats://HOST:4222";
+           "redis+cluster://HOST:6379, nats://HOST:4222 or tls://HOST:4222 for NATS with TLS";
   }
   case engine::redis:
     return have_redis ? ""
@@ -88,11 +88,11 @@ void add_broker(CLI::App &app, broker_settings &s) {
                s.url = text;
              },
              "Be a node of several, which share this engine: redis://…, rediss://…, unix:/PATH, "
-             "redis+sentinel://…, redis+cluster://… or nats://…")
+             "redis+sentinel://…, redis+cluster://…, nats://… or tls://… (NATS)")
           ->envname("CHORUS_BROKER")
           ->type_name("URL");
   app.add_option("--broker-ca", s.ca,
-                 "Authorities (PEM) of a rediss: engine, instead of the system's")
+                 "Authorities (PEM) of a rediss: or tls: engine, instead of the system's")
       ->needs(url)
       ->check(CLI::ExistingFile)
       ->type_name("FILE");
@@ -126,8 +126,11 @@ void use_broker(const broker_settings &s, chorus::server_options &o) {
   }
 #endif
 #ifdef CHORUS_HAVE_NATS
-  if (engine_of(s.url) == engine::nats)
-    o.broker = chorus::nats(s.url);
+  if (engine_of(s.url) == engine::nats) {
+    chorus::nats_options how;
+    how.ca_file = s.ca;
+    o.broker = chorus::nats(s.url, how);
+  }
 #endif
   log()->info("shares rooms, users and presence by {}; while it is away messages for rooms with "
               "history {}",
