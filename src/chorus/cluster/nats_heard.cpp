@@ -14,7 +14,7 @@ constexpr std::size_t most_ahead = 4096;
 constexpr std::size_t most_ahead_bytes = std::size_t{16} << 20;
 constexpr std::chrono::milliseconds hole_wait{1'000}; // for a message that another has overtaken
 constexpr std::chrono::milliseconds change_wait{10};  // for a change
-constexpr std::chrono::milliseconds again_wait{200};
+constexpr std::chrono::milliseconds base_wait{200};
 constexpr std::chrono::milliseconds late_wait{100};
 
 } // namespace
@@ -157,7 +157,7 @@ task<> nats_rooms::find_base(room r) {
       --basing_;
       begin_some();
       if (r->heard && core_.ready())
-        co_await core_.pause(again_wait);
+        co_await core_.pause(base_wait);
       if (r->heard && core_.ready()) {
         to_base_.push_back(r);
         begin_some();

@@ -11,10 +11,10 @@ namespace chorus::detail {
 
 namespace {
 
-constexpr int attempts = 16;
-constexpr std::chrono::milliseconds again_wait{500};
+constexpr int lease_attempts = 16;
+constexpr std::chrono::milliseconds lease_wait{500};
 
-failure busy() {
+failure lease_busy() {
   return failure(error::timed_out, stage::none, "the node's lease is changed all the time");
 }
 
@@ -90,7 +90,7 @@ task<> nats_leases::read_again() {
     const auto r = co_await restore();
     if (r.has_error() && core_.ready()) { // the next connection reads them anyway
       missed_ = true;
-      co_await core_.pause(again_wait);
+      co_await core_.pause(lease_wait);
     }
   }
   reading_again_ = false;
@@ -162,7 +162,7 @@ task<> nats_leases::next(std::string token) {
 
 task<result<bool>> nats_leases::prolong(std::string node, std::chrono::milliseconds alive) {
   const auto token = nats_token(node);
-  for (int n = 0; n < attempts; ++n) {
+  for (int n = 0; n < lease_attempts; ++n) {
     const auto known = all_.find(token);
     lease l = known == all_.end() ? lease() : known->second;
     const bool had = known != all_.end() && !l.ending;
@@ -195,12 +195,12 @@ task<result<bool>> nats_leases::prolong(std::string node, std::chrono::milliseco
     }
     co_return had;
   }
-  co_return busy();
+  co_return lease_busy();
 }
 
 task<result<bool>> nats_leases::end(std::string node) {
   const auto token = nats_token(node);
-  for (int n = 0; n < attempts; ++n) {
+  for (int n = 0; n < lease_attempts; ++n) {
     const auto r = co_await look(token);
     if (r.has_error())
       co_return r.error();
@@ -216,7 +216,7 @@ task<result<bool>> nats_leases::end(std::string node) {
     if (*done)
       co_return had;
   }
-  co_return busy();
+  co_return lease_busy();
 }
 
 // Whether it is this engine that has ended it.
@@ -255,7 +255,7 @@ task<> nats_leases::claim(std::string token) {
     co_await look(token);
   if (const auto now = all_.find(token); now != all_.end() && now->second.at == at) {
     now->second.claiming = false;
-    now->second.until = nats_core::clock::now() + again_wait;
+    now->second.until = nats_core::clock::now() + lease_wait;
     core_.look_at(now->second.until);
   }
 }

@@ -10,10 +10,10 @@ namespace chorus::detail {
 
 namespace {
 
-constexpr int attempts = 32;
+constexpr int entry_attempts = 32;
 constexpr const char *const kinds[] = {"in", "out", "claim", "withdrawn"};
 
-failure busy() {
+failure entry_busy() {
   return failure(error::timed_out, stage::none, "the entry is changed all the time");
 }
 
@@ -244,7 +244,7 @@ task<result<>> nats_presence::do_enter(shared_room r, broker_member who, std::si
     look_first = look_first || (own->second.who.data == who.data &&
                                 own->second.who.node == who.node && own->second.lease == *lease);
   }
-  for (int n = 0; n < attempts; ++n, look_first = true) {
+  for (int n = 0; n < entry_attempts; ++n, look_first = true) {
     bool known = false;
     if (look_first) {
       const auto now = co_await look(r, who.id, at);
@@ -297,7 +297,7 @@ task<result<>> nats_presence::do_enter(shared_room r, broker_member who, std::si
     r->own[who.id] = wanted;
     co_return result<>();
   }
-  co_return busy();
+  co_return entry_busy();
 }
 
 task<result<>> nats_presence::do_leave(shared_room r, std::string node, std::string id) {
@@ -306,7 +306,7 @@ task<result<>> nats_presence::do_leave(shared_room r, std::string node, std::str
   std::uint64_t at = 0;
   if (const auto own = r->own.find(id); own != r->own.end() && own->second.who.node == node)
     at = own->second.who.at;
-  for (int n = 0; n < attempts; ++n, at = 0) {
+  for (int n = 0; n < entry_attempts; ++n, at = 0) {
     if (at == 0) {
       const auto now = co_await look(r, id, at);
       if (now.has_error())
@@ -329,7 +329,7 @@ task<result<>> nats_presence::do_leave(shared_room r, std::string node, std::str
     streams.remove(streams.presence(), put.sequence);
     co_return result<>();
   }
-  co_return busy();
+  co_return entry_busy();
 }
 
 // Tells it, and leaves nothing behind.
