@@ -7,6 +7,9 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <filesystem>
+#include <unistd.h>
+
 namespace {
 
 using namespace resume_test;
@@ -105,6 +108,19 @@ BOOST_AUTO_TEST_CASE(who_resumes_after_the_data_is_gone_is_told_so) {
       break;
     }
   }
+}
+
+// Else a socket of Asio's, which others may inherit, would stay open with the server.
+BOOST_AUTO_TEST_CASE(the_server_of_a_test_inherits_no_descriptors) {
+  int ends[2];
+  BOOST_REQUIRE_EQUAL(::pipe(ends), 0);
+  const auto mine = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(ends[0]));
+  const test_support::nats_process nats;
+  for (const auto &one :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(nats.pid()) + "/fd"))
+    BOOST_CHECK_NE(std::filesystem::read_symlink(one), mine);
+  for (const int fd : ends)
+    ::close(fd);
 }
 
 BOOST_AUTO_TEST_CASE(what_is_wrong_is_said_at_the_start) {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <iterator>
+#include <linux/close_range.h>
 #include <netinet/in.h>
 #include <stdexcept>
 #include <string_view>
@@ -155,6 +156,8 @@ void nats_process::start() {
     const int nowhere = ::open("/dev/null", O_RDWR);
     for (const int fd : {0, 1, 2})
       ::dup2(nowhere, fd);
+    // Sockets of Asio's are inherited else, and stay open with it.
+    ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     ::execvp(argv[0], const_cast<char *const *>(argv));
     ::_exit(127);
   }
