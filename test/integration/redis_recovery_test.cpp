@@ -2,6 +2,8 @@
 
 #include "integration/redis_support.hpp"
 
+#include <chorus/cluster/redis_scripts.hpp>
+
 namespace {
 
 using namespace redis_test;
@@ -259,6 +261,13 @@ BOOST_AUTO_TEST_CASE(what_redis_refuses_is_said) {
   BOOST_CHECK_EQUAL(one.history("r"), "1 3 "); // what nobody was told of is not kept
   BOOST_CHECK_EQUAL(one.history("fresh"), "");
   const auto at = one.page("r").value();
+  // Nor is its offset in the way of the next, which a slower clock gives.
+  const auto refused = redis.ask_all(
+      {{"AUTH", "some", "secret"},
+       {"EVAL", chorus::detail::all_redis_scripts().publish.text, "2", "chorus:{r}:s",
+        "chorus:{r}:m", "m", "chorus:{r}", "PUBLISH", "e", "10", "0", "1000000", "3600000", "", "",
+        at.epoch, std::to_string(at.last + std::uint64_t{4096} * 3'600'000), "1"}});
+  BOOST_CHECK_MESSAGE(refused.starts_with("(error)"), refused);
   const auto next = one.publish("r", "6", keep(10)).value();
   BOOST_CHECK_EQUAL(next.epoch, at.epoch);
   BOOST_CHECK_EQUAL(one.history("r"), "1 3 6 ");

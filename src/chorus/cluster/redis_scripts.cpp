@@ -32,7 +32,7 @@ local function following(l, t) return math.max(l + 1, (t - base) * 4096) end
 constexpr std::string_view publish_text = R"lua(
 local s, m, message = KEYS[1], KEYS[2], ARGV[1]
 local t = now()
-local h = call('HMGET', m, 'e', 'l', 'c', 'b', 'k', 'x')
+local h = call('HMGET', m, 'e', 'l', 'c', 'b', 'k', 'x', 'r')
 local e, l, c, b = h[1], tonumber(h[2] or 0), tonumber(h[3] or 0), tonumber(h[4] or 0)
 if not e then
   e, l, c, b = ARGV[4], 0, 0, 0
@@ -67,12 +67,17 @@ end
 -- The clock of a replica that has taken over may be behind.
 local seen = 0
 if ARGV[11] == e or ARGV[11] == h[6] or not h[1] then seen = tonumber(ARGV[12]) end
-local o = following(math.max(l, seen), t)
+local o = following(math.max(l, seen, tonumber(h[7] or 0)), t)
 call('XADD', s, id(o), 'p', text(l), 'b', text(c), 'm', message)
 local told = redis.pcall(ARGV[3], ARGV[2],
   'm' .. e .. ' ' .. text(o) .. ' ' .. text(l) .. ' ' .. message)
 if type(told) == 'table' then
-  if h[1] then call('XDEL', s, id(o)) else call('DEL', s) end
+  if h[1] then
+    call('XDEL', s, id(o))
+    call('HSET', m, 'r', text(o)) -- the stream takes no such id again
+  else
+    call('DEL', s)
+  end
   return told
 end
 local most, age, bytes, lives = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]

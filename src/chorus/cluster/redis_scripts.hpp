@@ -4,7 +4,8 @@
 //   PREFIX{R}      channel
 //   PREFIX{R}:s    stream: the id is the offset; p offset of the entry before, b bytes of all before, m message
 //   PREFIX{R}:m    hash: e epoch, x the epoch that it ended, l last offset, c bytes ever put, b of those what
-//                  was put before the oldest entry (at most), k what is kept: messages, age, bytes, time to live
+//                  was put before the oldest entry (at most), k what is kept: messages, age, bytes, time to live,
+//                  r offset of the newest that was taken back
 //   PREFIX{R}:p    hash of who is present: id to "INCARNATION OFFSET MEMBER"
 //   PREFIX{R}:c    hash: e epoch and l last offset of the changes, nINCARNATION how many are present by it
 //   PREFIX{R}:d    sorted set of dead incarnations, by the time of death
