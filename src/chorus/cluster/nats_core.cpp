@@ -241,17 +241,9 @@ void nats_core::connect() {
     return;
   way_ = way::connecting;
   hold_until_ = clock::now() + options_.connect_timeout;
-  auto r = link_.connect([this] { wake(); });
-  for (const auto &one : {"r." + id_ + ".*", std::string("x.*"), std::string("y.*")}) {
-    if (r.has_error())
-      break;
-    if (auto made = link_.subscribe(subject(one)); made.has_value())
-      control_.push_back(std::move(*made));
-    else
-      r = made.error();
-  }
-  if (r.has_value())
-    r = rooms_->subscribe_again();
+  auto r = attempt();
+  if (r.has_error() && !link_.alone()) // which is the one that says why
+    r = attempt();
   if (r.has_error()) {
     link_.close(); // half of it would be deaf
     went_down(r.error().message());
@@ -260,15 +252,27 @@ void nats_core::connect() {
   turn();
 }
 
+result<> nats_core::attempt() {
+  control_.clear();
+  auto r = link_.connect([this] { wake(); });
+  for (const auto &one : {"r." + id_ + ".*", std::string("x.*"), std::string("y.*")}) {
+    if (r.has_error())
+      return r;
+    if (auto made = link_.subscribe(subject(one)); made.has_value())
+      control_.push_back(std::move(*made));
+    else
+      r = made.error();
+  }
+  return r.has_error() ? r : rooms_->subscribe_again();
+}
+
 // libnats gives up when it is refused, or when a file of its options can't be read: then perhaps for a
 // while only.
 task<> nats_core::connect_again() {
   const auto mine = generation_;
   co_await pause(refused_wait);
-  if (mine == generation_) {
-    control_.clear();
+  if (mine == generation_)
     connect();
-  }
 }
 
 void nats_core::came_up() {

@@ -173,6 +173,7 @@ private:
   void take_reply(nats_event &e, std::string_view token);
   void take_entry(nats_event &e);
   void connect();
+  result<> attempt();
   task<> connect_again();
   void came_up();
   void went_down(std::string why);

@@ -201,7 +201,8 @@ result<> nats_link::connect(std::function<void()> wake) {
                    "libnats refuses nats_options: " + last_error(s));
   s = natsConnection_Connect(&state_->connection, made);
   const bool nobody = s == NATS_NO_SERVER || s == NATS_TIMEOUT || s == NATS_IO_ERROR;
-  alone_ = !(std::exchange(alone_, true) && nobody);
+  was_alone_ = alone_;
+  alone_ = !(was_alone_ && nobody);
   if (s == NATS_OK)
     tell(to, nats_event::kind::up);
   else if (s != NATS_NOT_YET_CONNECTED)

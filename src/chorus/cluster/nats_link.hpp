@@ -59,6 +59,8 @@ public:
   // From here on it connects, and again after every loss, until it `ended`. A former connection ends, with
   // all that was subscribed. Fails when it is refused again.
   result<> connect(std::function<void()> wake);
+  // The last attempt was made without libnats going on by itself, which tells no reasons.
+  bool alone() const noexcept { return was_alone_; }
   void close();
   std::vector<nats_event> take() { return inbox_->take(); }
 
@@ -74,7 +76,8 @@ private:
   struct state;
   std::shared_ptr<nats_inbox> inbox_;
   std::unique_ptr<state> state_;
-  bool alone_ = false; // the next attempt is made without another one after it
+  bool alone_ = false; // the next attempt
+  bool was_alone_ = false;
 };
 
 } // namespace chorus::detail

@@ -150,8 +150,13 @@ void nats_core::take(nats_event &e) {
   case nats_event::kind::ended:
     if (way_ == way::closed)
       return;
-    went_down(std::move(e.subject));
-    spawn(connect_again());
+    if (way_ == way::ready || way_ == way::restoring)
+      went_down(std::move(e.subject));
+    ++generation_;
+    boost::asio::post(io_, [self = shared_from_this(), mine = generation_] {
+      if (mine == self->generation_)
+        self->connect(); // at once: the next attempt says why
+    });
     return;
   case nats_event::kind::missed:
     rooms_->missed();
