@@ -122,6 +122,7 @@ void use_broker(const broker_settings &s, chorus::server_options &o) {
   if (engine_of(s.url) == engine::redis) {
     chorus::redis_options how;
     how.tls.ca_file = s.ca;
+    how.on_event = [](std::string_view what) { log()->info("{}", what); };
     o.broker = chorus::redis(s.url, how);
   }
 #endif

@@ -20,15 +20,16 @@ struct server_of : one_of {
   rooms_server server;
 
   server_of(const std::shared_ptr<chorus::broker> &shared, const chorus::room_options &r,
-            std::size_t newcomer = 0, bool away = false)
-      : one_of(shared), server(sharing(r, away), 2, newcomer) {}
-  chorus::server_options sharing(const chorus::room_options &r, bool away) {
+            std::size_t newcomer = 0, bool away = false, std::size_t lingering = 10'000)
+      : one_of(shared), server(sharing(r, away, lingering), 2, newcomer) {}
+  chorus::server_options sharing(const chorus::room_options &r, bool away, std::size_t lingering) {
     if (away)
       engine->go();
     chorus::server_options options;
     options.rooms = [r](std::string_view) { return r; };
     options.broker = engine;
     options.broker_lease = 1h;
+    options.max_lingering_rooms = lingering;
     options.on_error = [this](std::string_view what, const chorus::session *) {
       std::lock_guard lock(mutex);
       complaints.emplace_back(what);

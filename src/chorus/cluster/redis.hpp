@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -41,6 +42,9 @@ struct redis_options {
   // Calls without an answer, and their bytes; beyond either they fail with queue_full.
   std::size_t max_waiting = 20'000;
   std::size_t max_waiting_bytes = std::size_t{64} << 20;
+  // Told in a sentence of what becomes of the connections: reached, lost and why, restarted, another
+  // master. On the engine's thread; it must neither throw nor wait.
+  std::function<void(std::string_view)> on_event{};
 };
 
 // Where Redis is:

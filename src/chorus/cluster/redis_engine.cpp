@@ -46,7 +46,10 @@ void redis_engine::begin() {
     if (!pool_->clustered())
       fail_waits(&why);
   };
-  told.on_event = [](std::string_view) {};
+  told.on_event = [shared = shared_](std::string_view what) {
+    if (shared->options.on_event)
+      shared->options.on_event(what);
+  };
   pool_ = redis_pool::make(home_, shared_->target, shared_->options, std::move(told));
   for (auto &[channel, s] : subscriptions_)
     pool_->subscribe(channel);

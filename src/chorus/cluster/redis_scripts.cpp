@@ -42,7 +42,7 @@ end
 if h[1] and ARGV[11] == e and tonumber(ARGV[12]) > l then
   h[6], e, l = e, ARGV[4], tonumber(ARGV[12])
   call('HSET', m, 'e', e, 'x', h[6], 'y', text(l), 'l', text(l))
-  call(ARGV[3], ARGV[2], 'g')
+  redis.pcall(ARGV[3], ARGV[2], 'g')
 end
 local elsewhere = ARGV[#ARGV] == '0'
 -- Nothing is here where something was when it was first asked: the first attempt may have gone with it.

@@ -16,6 +16,7 @@ hub::hub(std::shared_ptr<runtime_core> runtime, room_complaints complaints,
   around_.resume->hello_wait = limits.hello_wait;
   around_.measures = std::make_shared<room_measures>(runtime_->shards.size());
   around_.measures->engine.most_bytes = limits.history_bytes;
+  around_.measures->engine.most_owing = limits.lingering_rooms;
   if (!limits.engine)
     return;
   attached_ = limits.engine->attach(runtime_->shards.front()->executor());

@@ -85,6 +85,9 @@ public:
   std::atomic<std::size_t> waiting{0};       // now
   std::atomic<std::size_t> waiting_bytes{0};
   std::size_t most_bytes = 0; // that may wait; 0: no bound. Before there are rooms
+  // Rooms that stay, with members or without, until the engine is told to end their epochs.
+  std::atomic<std::size_t> owing{0};
+  std::size_t most_owing = 0; // 0: no bound. Before there are rooms
 
   // One more room gives its members messages without a place, and one less.
   void begin_degraded(std::chrono::steady_clock::time_point now) noexcept;

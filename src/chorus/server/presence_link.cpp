@@ -62,6 +62,7 @@ void presence_link::listed(const result<broker_members> &r) {
     apply(who, c);
   if (std::exchange(again_, false))
     read();
+  link_.all_is_well();
   give_up(failure());
   if (first)
     link_.presence_known(failure());

@@ -37,6 +37,7 @@ room_away::room_away(room_link &owner, const room_core &room)
 
 room_away::~room_away() {
   end_degraded(nullptr);
+  owe(false);
   if (waiting_.empty())
     return;
   all().waiting.fetch_sub(waiting_.size(), std::memory_order_relaxed);
@@ -55,12 +56,27 @@ bool room_away::takes(room_core &room, std::uint64_t number, in_flight &one) {
       return false;
     go_away(room);
   }
-  if (mode_ == mode::alone)
+  const auto most = all().most_owing;
+  if (mode_ == mode::alone && !owed_ && most != 0 && all().owing >= most)
+    link_.refuse(room, one,
+                 failure(error::queue_full, stage::none,
+                         "as many rooms go on without the engine as "
+                         "server_options::max_lingering_rooms lets"));
+  else if (mode_ == mode::alone)
     give(room, one);
   else
     wait(room, number, std::move(one));
   keep_room(room);
   return true;
+}
+
+void room_away::owe(bool owes) noexcept {
+  if (std::exchange(owed_, owes) == owes)
+    return;
+  if (owes)
+    ++all().owing;
+  else
+    --all().owing;
 }
 
 void room_away::asked(room_core &room) {
@@ -161,7 +177,7 @@ void room_away::go_away(room_core &room) {
 }
 
 void room_away::give(room_core &room, const in_flight &one) {
-  owed_ = true;
+  owe(true);
   room.counters().unnumbered.fetch_add(1, std::memory_order_relaxed);
   all().unnumbered.fetch_add(1, std::memory_order_relaxed);
   room.deliver(one.content, one.with, nullptr);
@@ -304,7 +320,7 @@ void room_away::epoch_begun(room_core &room, const result<> &r) {
       give(room, one);
   } else {
     mode_ = mode::waiting;
-    owed_ = false;
+    owe(false);
     epoch_.clear();
     end_degraded(&room);
     link_.look_again();

@@ -71,6 +71,7 @@ private:
   };
 
   void go_away(room_core &room);
+  void owe(bool owes) noexcept;
   engine_counts &all() const noexcept { return measures_->engine; }
   void begin_degraded(room_core &room);
   void end_degraded(room_core *room) noexcept;

@@ -136,10 +136,11 @@ void room_link::go_on(room_core &room) {
 }
 
 void room_link::mend() {
-  troubled_ = false;
   if (state_ == state::ready || (state_ == state::filling && !stuck_)) {
     if (presence_ && presence_->known())
       presence_->read();
+    else
+      all_is_well();
   } else if (wanted_) {
     begin();
   }

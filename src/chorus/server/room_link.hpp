@@ -58,6 +58,8 @@ public:
   // What has failed is tried again once the engine answers.
   void mend();
   void trouble(std::string_view what, const failure &why);
+  // The next trouble is told again.
+  void all_is_well() noexcept { troubled_ = troubled_ && state_ != state::ready; }
   void complain(std::string_view what, const failure &why);
   // Something has failed; it is tried again after a pause, if nothing else does it before.
   void try_again_soon();

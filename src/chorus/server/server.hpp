@@ -97,7 +97,8 @@ struct server_options {
   // and what is published to a room with history reaches them across a reconnect.
   bool resume = true;
   // Bounds over all rooms: bytes of history, and rooms that stay without members. Beyond either the
-  // rooms that have been empty longest forget theirs first. 0 for no limit.
+  // rooms that have been empty longest forget theirs first. As many rooms go on without a broker's engine
+  // that is away (away_policy::degrade); more are refused. 0 for no limit.
   std::size_t max_history_bytes = std::size_t{256} << 20;
   std::size_t max_lingering_rooms = 10'000;
   // Asked of every join, before the room's own hook; see room_options::on_join.
