@@ -116,7 +116,7 @@ BOOST_AUTO_TEST_CASE(an_engine_that_never_answers_is_asked_again) {
     at_home_of(lobby, [](auto &home) { home.advance(2s); });
     BOOST_CHECK(comes_true([&] { return t.n.told("did not answer within 60 s"); }));
     at_home_of(lobby, [](auto &home) { home.advance(1s); });
-    BOOST_REQUIRE(comes_true([&] { return taken == 2; }));
+    BOOST_REQUIRE(comes_true([&] { return taken >= 2; }));
     if (told)
       told({}); // too late
     auto c = t.member();
