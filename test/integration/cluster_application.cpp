@@ -362,6 +362,7 @@ BOOST_AUTO_TEST_CASE(all_nodes_are_restarted) {
     auto gone = b->enter("/hall?name=bob");
     expect(gone, {"[bob]"});
   }
+  BOOST_REQUIRE(comes_true([&] { return c->list("hall").empty(); }));
   reader.vanish();
   for (auto *n : {&*a, &*b})
     n->stop();
