@@ -154,6 +154,9 @@ BOOST_FIXTURE_TEST_CASE(more_than_a_server_keeps_up_with_is_dropped, three) {
   node->on_message(m);
   BOOST_CHECK_EQUAL(node->commands_dropped(), 1u);
   go_on.set_value();
+  std::promise<void> done; // with all of them
+  node->home()->post([&] { done.set_value(); });
+  done.get_future().wait();
   const auto sent = b.loop.wait(b.server->send_to(a.last_id, "then"), 1);
   BOOST_CHECK_MESSAGE(sent.has_value(), sent.error().message());
   BOOST_CHECK_EQUAL(ann.read_frame().payload, "then");

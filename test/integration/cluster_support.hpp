@@ -332,7 +332,13 @@ public:
       std::lock_guard lock(mutex_);
       heard_.push_back(m.str());
     };
-    options.on_recovery = [this](const chorus::recovery &r) { (r.recovered ? recovered : lost)++; };
+    options.on_recovery = [this](const chorus::recovery &r) {
+      (r.recovered ? recovered : lost)++;
+      if (!r.recovered) {
+        std::lock_guard lock(mutex_);
+        why_ += " " + r.why;
+      }
+    };
     client_.emplace(loop.rt(), std::move(options));
   }
   chorus::client &client() { return *client_; }
@@ -344,11 +350,17 @@ public:
     std::lock_guard lock(mutex_);
     return heard_.size();
   }
+  // Of each time that it was told of a loss.
+  std::string why() const {
+    std::lock_guard lock(mutex_);
+    return why_;
+  }
   std::atomic<int> recovered{0}, lost{0};
 
 private:
   mutable std::mutex mutex_;
   std::vector<std::string> heard_;
+  std::string why_;
   std::optional<chorus::client> client_;
 };
 
@@ -360,15 +372,16 @@ inline std::string state_of(const std::vector<std::unique_ptr<listener_client>> 
     const auto heard = one->heard();
     text += "client: " + std::to_string(heard.size()) + " messages" +
             (heard.empty() ? std::string() : ", the last " + heard.back()) + ", recovered " +
-            std::to_string(one->recovered) + ", lost " + std::to_string(one->lost) +
+            std::to_string(one->recovered) + ", lost " + std::to_string(one->lost) + one->why() +
             (one->client().current().is_open() ? ", connected\n" : ", not connected\n");
   }
   for (auto *n : nodes) {
     const auto r = n->room(room);
     const auto s = r.stats();
     text += "node: " + std::to_string(r.size()) + " members, published " +
-            std::to_string(s.published) + ", refused " + std::to_string(s.refused) +
-            ", not taken by the engine " + std::to_string(s.broker_failures) + "\n";
+            std::to_string(s.published) + ", refused " + std::to_string(s.refused) + ", replayed " +
+            std::to_string(s.replayed) + ", not taken by the engine " +
+            std::to_string(s.broker_failures) + "\n";
   }
   return text;
 }
