@@ -183,16 +183,19 @@ task<result<>> nats_streams::ensure(nats_stream &s) {
   if (s.known)
     co_return result<>();
   const auto generation = core_.generation();
+  // The answer may be overtaken by that to a message that was put meanwhile.
+  const auto had = s.last;
   auto made = co_await api("STREAM.CREATE." + s.name, configuration(s));
   // Made with other options, or changed by who looks after the server: theirs count.
   if (made.code == nats_code::other_configuration)
     made = co_await api("STREAM.INFO." + s.name, std::string());
   if (made.why.code())
     co_return made.why;
-  const bool lost_some = s.created == made.created && made.last < s.last;
+  const bool same = s.created == made.created;
+  const bool lost_some = same && made.last < had;
+  s.last = same && !lost_some ? std::max(s.last, made.last) : made.last;
   s.created = made.created;
   s.window = made.window;
-  s.last = made.last;
   auto r = co_await look_at_life(s, lost_some);
   if (r.has_error())
     co_return r;
