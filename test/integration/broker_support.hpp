@@ -23,6 +23,7 @@ public:
   std::atomic<bool> away{false}; // the engine is, and that is known: see go and come_back
   std::atomic<chorus::error> how{chorus::error::lost}; // calls fail
   std::atomic<bool> deaf{false};                       // what others publish does not come in
+  std::atomic<int> unheard{0};                         // messages, while it was deaf
   std::atomic<bool> fails_publish{false}, fails_subscribe{false}, fails_history{false},
       fails_enter{false}, fails_leave{false}, fails_members{false}, fails_epoch{false};
   std::atomic<int> renewals{0};                                  // that were answered
@@ -180,7 +181,9 @@ private:
         : of(l), room(std::move(r)), to(std::move(t)) {}
     void on_message(const chorus::broker_message &m) noexcept override {
       std::lock_guard lock(of.telling_);
-      if (const auto held = to.lock(); held && !of.deaf)
+      if (of.deaf)
+        ++of.unheard;
+      else if (const auto held = to.lock())
         held->on_message(m);
     }
     void on_presence(const chorus::broker_change &c) noexcept override {

@@ -292,6 +292,7 @@ BOOST_AUTO_TEST_CASE(the_way_between_servers_is_measured) {
   BOOST_REQUIRE(server_test::comes_true([&] { return b.f.server->room("lobby").size() == 1; }));
   b.engine->deaf = true;
   of_a.publish("missed");
+  BOOST_REQUIRE(server_test::comes_true([&] { return b.engine->unheard == 1; }));
   b.engine->deaf = false;
   b.engine->gap();
   BOOST_TEST(there.read_frame().payload == "missed");
