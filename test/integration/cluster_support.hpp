@@ -44,6 +44,8 @@ public:
     return notes_->rooms.contains(room);
   }
   bool has_lease() const { return notes_->renewed; }
+  // Messages that the engine gave when it was asked for the history, of all rooms.
+  std::size_t read_again() const { return notes_->read; }
   // How many are there by the engine's word; none while it can't say.
   std::size_t present(const std::string &room) const {
     auto answer = std::make_shared<std::promise<std::size_t>>();
@@ -90,8 +92,14 @@ public:
       engine_->unsubscribe(std::move(room), who);
   }
   void history(std::string room, chorus::broker_position since, page_read answer) override {
-    if (!cut)
-      engine_->history(std::move(room), std::move(since), std::move(answer));
+    if (cut)
+      return;
+    auto noted = [notes = notes_, answer = std::move(answer)](const auto &page) {
+      if (page)
+        notes->read += page->messages.size();
+      answer(page);
+    };
+    engine_->history(std::move(room), std::move(since), std::move(noted));
   }
   void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
     if (!cut)
@@ -126,6 +134,7 @@ private:
     std::mutex mutex;
     std::set<std::string> rooms;
     std::atomic<bool> renewed{false};
+    std::atomic<std::size_t> read{0};
   };
   const std::shared_ptr<chorus::broker> engine_;
   const std::shared_ptr<notes> notes_ = std::make_shared<notes>();

@@ -152,6 +152,7 @@ public:
     options.resume =
         how == account::reading::resuming ? chorus::resume_mode::require : chorus::resume_mode::off;
     options.on_message = [this](const chorus::message &m) {
+      ++got_;
       books_.got(number_, m.str().substr(0, m.text().find(' ')));
     };
     options.on_recovery = [this](const chorus::recovery &r) {
@@ -163,6 +164,10 @@ public:
   }
   chorus::client &client() { return *client_; }
   int lost() const { return lost_; }
+  // Messages that came on its connections, those that it had before included.
+  std::uint64_t got() const { return got_ + client_->stats().messages_doubled; }
+  std::uint64_t connects() const { return client_->stats().connects; }
+  const std::string &name() const { return name_; }
   std::string state() const {
     const auto s = client_->stats();
     return name_ + (client_->current().is_open() ? ": connected" : ": not connected") + ", " +
@@ -176,6 +181,7 @@ private:
   const std::string name_;
   const std::size_t number_;
   std::atomic<int> lost_{0};
+  std::atomic<std::uint64_t> got_{0};
   std::optional<chorus::client> client_;
 };
 
@@ -299,9 +305,40 @@ public:
   // Comes to an end, and balances.
   void balances(account::losses allowed) {
     comes_to_an_end(allowed == account::losses::none);
+    soon([&] { return imbalances().empty(); });
     BOOST_TEST_MESSAGE(print());
     for (const auto &text : books.complaints(allowed))
       BOOST_ERROR(text);
+    for (const auto &text : imbalances())
+      BOOST_ERROR(text);
+  }
+  // Of all nodes, messages that their members would have missed.
+  std::uint64_t replayed() const {
+    std::uint64_t sum = 0;
+    for (const auto &n : nodes_)
+      sum += n->room("kept").stats().replayed;
+    return sum;
+  }
+  // On each node a member who was there all the time has what the engine gave as it was published, and what
+  // was replayed from the history; and nothing is replayed that the engine was not asked for.
+  std::vector<std::string> imbalances() const {
+    std::vector<std::string> all;
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto s = nodes_[i]->room("kept").stats();
+      const auto account = std::to_string(s.relayed) + " relayed + " + std::to_string(s.replayed) +
+                           " replayed + " + std::to_string(s.unnumbered) + " unnumbered";
+      for (const auto &one : {std::cref(*readers_[2 * i]), std::cref(*readers_[2 * i + 1])}) {
+        const auto &r = one.get();
+        if (r.connects() != 1)
+          all.push_back(r.name() + " was cut off");
+        else if (r.got() != s.relayed + s.replayed + s.unnumbered)
+          all.push_back(r.name() + " got " + std::to_string(r.got()) + ", and not " + account);
+      }
+      if (const auto read = nodes_[i]->engine->read_again(); s.replayed > read)
+        all.push_back("of " + std::to_string(read) + " messages that were read " +
+                      std::to_string(s.replayed) + " were replayed");
+    }
+    return all;
   }
   std::string print() const {
     auto out = books.print();
@@ -315,8 +352,10 @@ public:
       const auto room = nodes_[i]->room("kept");
       const auto r = room.stats();
       out += "    its room: " + std::to_string(room.size()) + " members, " +
-             std::to_string(r.published) + " published, " + std::to_string(r.replayed) +
-             " replayed, " + std::to_string(r.broker_failures) + " failures of the engine\n";
+             std::to_string(r.published) + " published, " + std::to_string(r.relayed) +
+             " relayed + " + std::to_string(r.replayed) + " replayed of " +
+             std::to_string(nodes_[i]->engine->read_again()) + " read again, " +
+             std::to_string(r.broker_failures) + " failures of the engine\n";
     }
     for (const auto &one : readers_)
       out += "  " + one->state() + '\n';

@@ -85,6 +85,7 @@ BOOST_AUTO_TEST_CASE(one_nodes_way_is_closed) {
     run->goes_on();
   }
   run->balances(losses::none);
+  BOOST_CHECK_GE(run->replayed(), 2u * 100); // what the others published meanwhile
 }
 
 BOOST_AUTO_TEST_CASE(one_nodes_way_goes_silent) {

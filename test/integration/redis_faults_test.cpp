@@ -135,6 +135,7 @@ BOOST_AUTO_TEST_CASE(no_fault) {
   begin();
   run->balances(losses::none);
   BOOST_CHECK_EQUAL(run->books.sum().accepted, run->books.sum().sent);
+  BOOST_CHECK_EQUAL(run->replayed(), 0u);
 }
 
 BOOST_AUTO_TEST_CASE(killed_and_back_with_its_data) {
@@ -252,6 +253,7 @@ BOOST_AUTO_TEST_CASE(one_node_is_cut_off) {
     run->goes_on();
   }
   run->balances(losses::none);
+  BOOST_CHECK_GE(run->replayed(), 3u * 100); // what the others published meanwhile
 }
 
 BOOST_AUTO_TEST_CASE(one_nodes_way_goes_silent) {

@@ -209,7 +209,7 @@ void add_broker(exposition &to, const chorus::detail::census &n) {
   to.counter("chorus_broker_messages_total",
              "What became of messages otherwise: refused; waited, put off until the engine was "
              "back; unnumbered, given to members here alone; unconfirmed, of which nobody knows; "
-             "replayed, read from the history by members who were there.")
+             "replayed, read from the history for members who were there.")
       .add(e.refused, {{"fate", "refused"}})
       .add(e.waited, {{"fate", "waited"}})
       .add(e.unnumbered, {{"fate", "unnumbered"}})

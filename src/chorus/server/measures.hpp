@@ -81,7 +81,7 @@ public:
   std::atomic<std::uint64_t> waited{0};      // that were put off until the engine is back
   std::atomic<std::uint64_t> unnumbered{0};  // that members here got without a place
   std::atomic<std::uint64_t> unconfirmed{0}; // of which nobody knows
-  std::atomic<std::uint64_t> replayed{0};    // that members who were there got from the history
+  std::atomic<std::uint64_t> replayed{0};    // read from the history for members who were there
   std::atomic<std::size_t> waiting{0};       // now
   std::atomic<std::size_t> waiting_bytes{0};
   std::size_t most_bytes = 0; // that may wait; 0: no bound. Before there are rooms

@@ -350,6 +350,7 @@ room_stats room::stats() const noexcept {
   s.waiting = c.waiting.load(std::memory_order_relaxed);
   s.unconfirmed = c.unconfirmed.load(std::memory_order_relaxed);
   s.unnumbered = c.unnumbered.load(std::memory_order_relaxed);
+  s.relayed = c.relayed.load(std::memory_order_relaxed);
   s.replayed = c.replayed.load(std::memory_order_relaxed);
   s.degraded = std::chrono::duration_cast<std::chrono::milliseconds>(c.degraded());
   return s;

@@ -198,7 +198,7 @@ void room_link::filled(const result<broker_page> &page) {
   std::uint64_t fresh = 0;
   for (const auto &m : page->messages)
     if (to_members)
-      fresh += deliver(*room, m);
+      fresh += deliver(*room, m) != given::nothing;
     else if (room->adopt(m))
       known_.note(m.origin);
   if (filled_ && room->has_anybody()) {

@@ -91,8 +91,9 @@ private:
   void answered(room_core &room, std::uint64_t number, const result<broker_position> &r);
   void arrived(const broker_message &m);
   static bool of_another_epoch(room_core &room, const broker_message &m);
-  // Whether members here get it now, and did not wait for it.
-  bool deliver(room_core &room, const broker_message &m);
+  // What members here get of it now: nothing, what somebody else published, or what was published here.
+  enum class given : unsigned char { nothing, theirs, ours };
+  given deliver(room_core &room, const broker_message &m);
   void deliver_live(room_core &room, const broker_message &m); // not from the history
   std::optional<std::uint64_t> number_of(const broker_message &m) const noexcept; // none: not ours
   void subscribed(const result<> &r);

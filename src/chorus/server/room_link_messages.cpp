@@ -232,24 +232,25 @@ void room_link::arrived(const broker_message &m) {
 }
 
 void room_link::deliver_live(room_core &room, const broker_message &m) {
-  if (deliver(room, m) && room.counters().measured() && !m.origin.starts_with(ours_) &&
-      room.has_anybody())
+  const auto what = deliver(room, m);
+  if (what == given::nothing || !room.has_anybody())
+    return;
+  room.counters().relayed.fetch_add(1, std::memory_order_relaxed);
+  if (what == given::theirs && room.counters().measured())
     room.counters().measures->note_delivery(home_->index(), m.published);
 }
 
-bool room_link::deliver(room_core &room, const broker_message &m) {
+room_link::given room_link::deliver(room_core &room, const broker_message &m) {
   const auto ours = number_of(m);
   const bool is_kept = m.at.offset != 0 && room.log();
   if (ours && !is_kept)
-    return false; // its members have it
+    return given::nothing; // its members have it
   sent_out with;
   bool had = false;
-  bool awaited = false;
   if (ours) {
     std::optional<in_flight> one;
     if (auto found = sent_.extract(*ours)) {
       one = std::move(found.mapped());
-      awaited = true;
       if (room.counters().measured())
         room.counters()
             .measures->at(home_->index())
@@ -272,15 +273,15 @@ bool room_link::deliver(room_core &room, const broker_message &m) {
   if (is_kept) {
     k = room.adopt(m);
     if (!k)
-      return false;
+      return given::nothing;
     had = had || known_.had(m.origin);
     known_.note(m.origin);
     passed_ = had ? m.at.offset : 0;
   }
   if (had)
-    return false;
+    return given::nothing;
   room.deliver(k ? k->content : m.content, with, k);
-  return !awaited;
+  return m.origin.starts_with(ours_) ? given::ours : given::theirs;
 }
 
 } // namespace chorus::detail

@@ -39,6 +39,7 @@ struct room_counters {
   std::atomic<std::uint64_t> broker_failures{0};
   std::atomic<std::uint64_t> unconfirmed{0};
   std::atomic<std::uint64_t> unnumbered{0};
+  std::atomic<std::uint64_t> relayed{0};
   std::atomic<std::uint64_t> replayed{0};
   std::atomic<std::size_t> waiting{0};
   std::atomic<std::int64_t> degraded_since{0}; // steady clock, ns; 0: it is not
