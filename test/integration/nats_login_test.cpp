@@ -5,9 +5,11 @@
 #include "unit/transport/tls_support.hpp"
 
 #include <chorus/cluster/nats.hpp>
+#include <chorus/cluster/nats_link.hpp>
 
 #include <boost/test/unit_test.hpp>
 
+#include <atomic>
 #include <filesystem>
 
 namespace {
@@ -113,6 +115,30 @@ BOOST_AUTO_TEST_CASE(a_file_of_authorities_that_is_not_there_yet_is_waited_for) 
   std::filesystem::copy_file(pem("ca"), later);
   BOOST_CHECK(becomes_true([&] { return one.engine->status().connected; }));
   BOOST_CHECK(one.publish("r", "1").has_value());
+}
+
+// However often it is refused, nothing of it stays; and libnats' threads may tell it things meanwhile.
+BOOST_AUTO_TEST_CASE(who_is_refused_leaves_nothing) {
+  using chorus::detail::nats_link;
+  BOOST_REQUIRE(becomes_true([] { return nats_link::open_inboxes() == 0; }));
+  const nats_process server({"authorization { token: \"one\" }"});
+  const chorus::nats_options o;
+  std::atomic<int> woken{0};
+  {
+    nats_link link(chorus::detail::parse_nats_target(url(server, "nats", "two@"), o).value(), o);
+    int refused = 0;
+    for (int i = 0; i < 50; ++i) {
+      refused += !link.connect([&] { ++woken; });
+      BOOST_REQUIRE_EQUAL(nats_link::open_inboxes(), 1u);
+    }
+    BOOST_CHECK_EQUAL(refused, 49); // the first goes on by itself, and says nothing
+  }
+  BOOST_CHECK_EQUAL(nats_link::open_inboxes(), 0u);
+  const int before = woken;
+  nats_link good(chorus::detail::parse_nats_target(url(server, "nats", "one@"), o).value(), o);
+  BOOST_CHECK(good.connect([] {}));
+  BOOST_CHECK_EQUAL(nats_link::open_inboxes(), 1u);
+  BOOST_CHECK_EQUAL(woken, before);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -3,18 +3,41 @@
 #include <nats/nats.h>
 
 #include <climits>
+#include <shared_mutex>
+#include <unordered_map>
 
 namespace chorus::detail {
 
 namespace {
 
-// libnats may be within a callback when its connection is gone already, so that inboxes stay.
-nats_inbox *stay(const std::shared_ptr<nats_inbox> &inbox) {
-  static auto &lock = *new std::mutex;
-  static auto &all = *new std::vector<std::shared_ptr<nats_inbox>>;
-  const std::lock_guard guard(lock);
-  all.push_back(inbox);
-  return inbox.get();
+// libnats may be within a callback when its connection is gone already: it is given numbers, which are never
+// used again, and what comes for an inbox that is no more is dropped.
+struct all_inboxes {
+  std::shared_mutex mutex;
+  std::unordered_map<std::uintptr_t, std::weak_ptr<nats_inbox>> all;
+  std::uintptr_t last = 0;
+};
+
+all_inboxes &inboxes() {
+  static auto &all = *new all_inboxes; // libnats' threads may outlive what is static
+  return all;
+}
+
+std::uintptr_t enroll(const std::shared_ptr<nats_inbox> &inbox) {
+  auto &known = inboxes();
+  const std::lock_guard lock(known.mutex);
+  known.all.emplace(++known.last, inbox);
+  return known.last;
+}
+
+void add(void *to, nats_event e) {
+  auto &known = inboxes();
+  std::shared_lock lock(known.mutex);
+  const auto found = known.all.find(reinterpret_cast<std::uintptr_t>(to));
+  const auto inbox = found == known.all.end() ? nullptr : found->second.lock();
+  lock.unlock();
+  if (inbox)
+    inbox->add(std::move(e));
 }
 
 void on_message(natsConnection *, natsSubscription *, natsMsg *m, void *to) {
@@ -35,14 +58,14 @@ void on_message(natsConnection *, natsSubscription *, natsMsg *m, void *to) {
     e.stream = header("Nats-Stream");
   }
   natsMsg_Destroy(m);
-  static_cast<nats_inbox *>(to)->add(std::move(e));
+  add(to, std::move(e));
 }
 
 void tell(void *to, nats_event::kind what, std::string why = {}) {
   nats_event e;
   e.what = what;
   e.subject = std::move(why);
-  static_cast<nats_inbox *>(to)->add(std::move(e));
+  add(to, std::move(e));
 }
 
 void on_up(natsConnection *, void *to) { tell(to, nats_event::kind::up); }
@@ -129,6 +152,9 @@ struct nats_link::state {
   nats_target target;
   nats_options options;
   natsConnection *connection = nullptr;
+  std::uintptr_t inbox = 0; // its number
+  // What libnats is given for it.
+  void *to() const noexcept { return reinterpret_cast<void *>(inbox); }
 };
 
 class nats_link::subscription {
@@ -144,13 +170,22 @@ private:
 
 nats_link::nats_link(nats_target target, const nats_options &options)
     : inbox_(std::make_shared<nats_inbox>(options.max_waiting_bytes)),
-      state_(new state{std::move(target), options, nullptr}) {}
+      state_(new state{std::move(target), options}) {}
 
 nats_link::~nats_link() { close(); }
 
 void nats_link::close() {
   inbox_->close();
   natsConnection_Destroy(std::exchange(state_->connection, nullptr));
+  auto &known = inboxes();
+  const std::lock_guard lock(known.mutex);
+  known.all.erase(std::exchange(state_->inbox, 0));
+}
+
+std::size_t nats_link::open_inboxes() {
+  auto &known = inboxes();
+  const std::lock_guard lock(known.mutex);
+  return known.all.size();
 }
 
 result<> nats_link::connect(std::function<void()> wake) {
@@ -165,7 +200,8 @@ result<> nats_link::connect(std::function<void()> wake) {
   std::vector<const char *> servers;
   for (const auto &one : state_->target.servers)
     servers.push_back(one.c_str());
-  auto *const to = stay(inbox_);
+  state_->inbox = enroll(inbox_);
+  auto *const to = state_->to();
   set(natsOptions_SetServers(made, servers.data(), static_cast<int>(servers.size())));
   set(natsOptions_SetName(made, mine.client_name.empty() ? "chorus" : mine.client_name.c_str()));
   set(natsOptions_SetTimeout(made, mine.connect_timeout.count()));
@@ -237,7 +273,7 @@ result<std::shared_ptr<nats_link::subscription>> nats_link::subscribe(const std:
     return trouble(NATS_CONNECTION_CLOSED);
   natsSubscription *made = nullptr;
   if (const auto s = natsConnection_Subscribe(&made, state_->connection, subject.c_str(),
-                                              on_message, inbox_.get());
+                                              on_message, state_->to());
       s != NATS_OK)
     return trouble(s);
   return std::make_shared<subscription>(made);

@@ -63,6 +63,8 @@ public:
   bool alone() const noexcept { return was_alone_; }
   void close();
   std::vector<nats_event> take() { return inbox_->take(); }
+  // Of the process: as many as links that were told to connect and not to close.
+  static std::size_t open_inboxes();
 
   // Handed to the connection; that says nothing of its arrival. Fails with message_too_big or lost.
   result<> publish(const std::string &subject, const std::string &reply, std::string_view body,
