@@ -2,11 +2,10 @@
 
 #include <chorus/transport/dial.hpp>
 #include <chorus/transport/tls.hpp>
+#include <chorus/transport/waiter.hpp>
 #include <chorus/transport/waiting.hpp>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <array>
 #include <optional>
@@ -35,9 +34,8 @@ task<result<stream_owner>> dial_redis(std::shared_ptr<shard> home, redis_dial to
   options.tls_timeout = to.limit;
   options.ready_context = to.tls;
   auto dialling = transport::dial(*home, std::move(target), std::move(options));
-  boost::asio::steady_timer limit(home->executor());
-  limit.expires_after(deadline - home->now());
-  auto either = std::move(dialling) || limit.async_wait(boost::asio::use_awaitable);
+  transport::waiter limit(*home);
+  auto either = std::move(dialling) || limit.wait(deadline);
   auto first = co_await std::move(either);
   if (first.index() != 0)
     co_return at_address(failure(error::connect_timeout, stage::connect,
