@@ -1,22 +1,15 @@
 #include "redis_process.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <fstream>
-#include <iterator>
-#include <netinet/in.h>
 #include <stdexcept>
 #include <string_view>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -27,22 +20,6 @@ namespace {
 using namespace std::chrono_literals;
 
 [[noreturn]] void give_up(const std::string &what) { throw std::runtime_error(what); }
-
-// A port that stays this test's as long as the socket is open: Redis allows the address to be used again.
-int reserve(std::uint16_t &port) {
-  const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int on = 1;
-  ::setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_in a{};
-  a.sin_family = AF_INET;
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof a;
-  if (s < 0 || ::bind(s, reinterpret_cast<sockaddr *>(&a), size) != 0 ||
-      ::getsockname(s, reinterpret_cast<sockaddr *>(&a), &size) != 0)
-    give_up("no free port for a redis-server");
-  port = ntohs(a.sin_port);
-  return s;
-}
 
 // One blocking connection by a unix socket.
 class asker {
@@ -145,150 +122,64 @@ private:
 
 } // namespace
 
-redis_process::redis_process(redis_process_options options) : options_(std::move(options)) {
-  auto pattern = (std::filesystem::temp_directory_path() / "chorus-redis-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr)
-    give_up("no temporary directory");
-  folder_ = pattern;
-  reserved_[0] = reserve(ports_[0]);
+redis_process::redis_process(redis_process_options options)
+    : server_process("redis-server"), options_(std::move(options)) {
   if (options_.cluster)
-    reserved_[1] = reserve(ports_[1]);
+    bus_.emplace();
   start();
 }
 
 redis_process::redis_process(std::vector<std::string> lines)
     : redis_process(redis_process_options{std::move(lines), false, false, {}, {}, {}, false}) {}
 
-redis_process::~redis_process() {
-  kill();
-  for (const int fd : reserved_)
-    if (fd >= 0)
-      ::close(fd);
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
-}
-
-std::uint16_t redis_process::port() const noexcept { return ports_[0]; }
-
 std::string redis_process::url() const {
   return std::string(options_.certificate_file.empty() ? "redis" : "rediss") +
          "://127.0.0.1:" + std::to_string(port());
 }
 
-std::string redis_process::socket_path() const { return (folder_ / "s").string(); }
+std::string redis_process::socket_path() const { return (folder() / "s").string(); }
 
 std::string redis_process::unix_url() const { return "redis+unix://" + socket_path(); }
 
-std::string redis_process::log() const {
-  std::ifstream in(folder_ / "log");
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 void redis_process::start() {
-  const auto conf = folder_ / (options_.sentinel ? "sentinel.conf" : "redis.conf");
+  const auto conf = folder() / (options_.sentinel ? "sentinel.conf" : "redis.conf");
   // Sentinel and a cluster's node write down there what they learn.
   if (!options_.sentinel || !std::filesystem::exists(conf)) {
     std::ofstream out(conf);
     const bool tls = !options_.certificate_file.empty();
     out << "bind 127.0.0.1\n"
-        << "port " << (tls ? 0 : ports_[0]) << "\nunixsocket " << socket_path() << "\ndir "
-        << folder_.string() << "\nlogfile " << (folder_ / "log").string() << "\n";
+        << "port " << (tls ? 0 : port()) << "\nunixsocket " << socket_path() << "\ndir "
+        << folder().string() << "\nlogfile " << log_file().string() << "\n";
     if (tls)
-      out << "tls-port " << ports_[0] << "\ntls-cert-file " << options_.certificate_file
+      out << "tls-port " << port() << "\ntls-cert-file " << options_.certificate_file
           << "\ntls-key-file " << options_.key_file << "\ntls-ca-cert-file "
           << (options_.ca_file.empty() ? options_.certificate_file : options_.ca_file)
           << "\ntls-auth-clients " << (options_.client_certificate ? "yes" : "no") << "\n";
     if (!options_.sentinel)
       out << "save \"\"\nenable-debug-command local\n";
     if (options_.cluster)
-      out << "cluster-enabled yes\ncluster-port " << ports_[1] << "\ncluster-node-timeout 2000\n";
+      out << "cluster-enabled yes\ncluster-port " << bus_->number()
+          << "\ncluster-node-timeout 2000\n";
     for (const auto &line : options_.lines)
       out << line << "\n";
   }
   std::error_code ignored;
   std::filesystem::remove(socket_path(), ignored);
-  const auto name = conf.string();
-  const char *const argv[] = {"redis-server", name.c_str(),
-                              options_.sentinel ? "--sentinel" : nullptr, nullptr};
-  const auto parent = ::getpid();
-  pid_ = ::fork();
-  if (pid_ == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) // gone before that
-      ::_exit(127);
-    const int nowhere = ::open("/dev/null", O_RDWR);
-    for (const int fd : {0, 1, 2})
-      ::dup2(nowhere, fd);
-    // Sockets of the test, of which some were opened without CLOEXEC, would stay open with the server.
-    ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
-    ::execvp(argv[0], const_cast<char *const *>(argv));
-    ::_exit(127);
-  }
-  if (pid_ < 0)
-    give_up("can't fork");
-  await_answers();
-}
-
-void redis_process::await_answers() {
-  const auto limit = std::chrono::steady_clock::now() + 60s;
-  for (;;) {
-    int status = 0;
-    if (::waitpid(pid_, &status, WNOHANG) == pid_) {
-      pid_ = -1;
-      if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-        give_up("redis-server is not installed; ./run test installs it");
-      const auto text = log();
-      give_up("redis-server has ended at its start:\n" +
-              text.substr(text.size() > 2000 ? text.size() - 2000 : 0));
-    }
-    const auto said = asker(socket_path()).ask({"PING"});
-    if (said == "PONG" || said.starts_with("(error) NOAUTH") || said.starts_with("(error) NOPERM"))
-      return;
-    if (std::chrono::steady_clock::now() > limit)
-      give_up("redis-server does not answer: " + said + "\n" + log());
-    std::this_thread::sleep_for(5ms);
-  }
-}
-
-void redis_process::reap() {
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  pid_ = -1;
-}
-
-void redis_process::kill() {
-  if (pid_ <= 0)
-    return;
-  ::kill(pid_, SIGKILL);
-  reap();
-}
-
-void redis_process::terminate() {
-  if (pid_ <= 0)
-    return;
-  ::kill(pid_, SIGCONT);
-  ::kill(pid_, SIGTERM);
-  reap();
-}
-
-void redis_process::pause() {
-  if (pid_ <= 0)
-    return;
-  ::kill(pid_, SIGSTOP);
-  int status = 0; // it has stopped when this returns
-  while (::waitpid(pid_, &status, WUNTRACED) < 0 && errno == EINTR) {
-  }
-}
-
-void redis_process::resume() {
-  if (pid_ > 0)
-    ::kill(pid_, SIGCONT);
+  std::vector<std::string> arguments{conf.string()};
+  if (options_.sentinel)
+    arguments.push_back("--sentinel");
+  server_process::start(std::move(arguments), [this]() -> std::string {
+    auto said = asker(socket_path()).ask({"PING"});
+    const bool answers =
+        said == "PONG" || said.starts_with("(error) NOAUTH") || said.starts_with("(error) NOPERM");
+    return answers ? "" : said;
+  });
 }
 
 void redis_process::restart(bool with_its_data) {
   kill();
   if (!with_its_data)
-    for (const auto &file : std::filesystem::directory_iterator(folder_))
+    for (const auto &file : std::filesystem::directory_iterator(folder()))
       if (file.path().extension() != ".conf" && file.path().filename() != "log") {
         std::error_code ignored;
         std::filesystem::remove_all(file.path(), ignored);

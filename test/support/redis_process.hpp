@@ -1,16 +1,12 @@
 #pragma once
-// A redis-server of a test's own: on a free port of loopback and a unix socket, in a temporary directory,
-// for as long as the object lives and never longer than the thread that started it. What goes wrong throws
-// std::runtime_error with the end of the server's log.
-//
-// Belongs to one thread, which is also the one that starts it.
+// A redis-server of a test's own, which listens at a unix socket, too.
 
-#include <cstdint>
-#include <filesystem>
+#include "support/server_process.hpp"
+
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
-#include <sys/types.h>
 #include <vector>
 
 namespace test_support {
@@ -26,27 +22,16 @@ struct redis_process_options {
   bool client_certificate = false; // is asked for
 };
 
-class redis_process {
+class redis_process : public server_process {
 public:
   // Returns when it answers.
   explicit redis_process(redis_process_options options);
   explicit redis_process(std::vector<std::string> lines = {});
-  ~redis_process();
-  redis_process(const redis_process &) = delete;
-  redis_process &operator=(const redis_process &) = delete;
 
-  std::uint16_t port() const noexcept;
   std::string url() const;         // redis://127.0.0.1:PORT, or rediss://
   std::string socket_path() const; // of the unix socket
   std::string unix_url() const;    // redis+unix://PATH
-  const std::filesystem::path &folder() const noexcept { return folder_; }
-  pid_t pid() const noexcept { return pid_; } // -1: it does not run
-  std::string log() const;
 
-  void kill();      // -9
-  void terminate(); // SIGTERM, and waits till it has ended: it saves what it was told to save
-  void pause();     // SIGSTOP: connections stay, and the kernel goes on to accept them
-  void resume();
   // Where it was, on the same port; kills it first if it runs. Returns when it answers.
   void restart(bool with_its_data = true);
   // From the next restart on.
@@ -61,14 +46,9 @@ public:
 
 private:
   void start();
-  void reap();
-  void await_answers();
 
   redis_process_options options_;
-  std::filesystem::path folder_;
-  int reserved_[2] = {-1, -1}; // sockets that hold the ports while nobody listens there
-  std::uint16_t ports_[2] = {0, 0};
-  pid_t pid_ = -1;
+  std::optional<reserved_port> bus_; // of a cluster
 };
 
 // Masters without replicas, with the slots dealt out evenly.
