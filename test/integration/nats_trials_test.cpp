@@ -1,6 +1,6 @@
 // What becomes of messages while NATS, or the way to it, fails: every one has to be accounted for.
 
-#include "integration/faults_support.hpp"
+#include "integration/trial_fixture.hpp"
 #include "support/nats_process.hpp"
 
 #include <chorus/nats.hpp>
@@ -18,21 +18,11 @@ chorus::nats_options impatient() {
   return o;
 }
 
-// A NATS server, and a road to it for each node.
-struct nats_faults {
-  test_support::nats_process server;
-  std::vector<std::unique_ptr<road>> roads;
-  std::optional<trial> run;
-
+struct nats_faults : trial_fixture<test_support::nats_process> {
   nats_faults() {
-    for (std::size_t i = 0; i < trial::count; ++i)
-      roads.push_back(std::make_unique<road>(server.port()));
-    run.emplace([&](std::size_t i) {
-      return chorus::nats("nats://127.0.0.1:" + std::to_string(roads[i]->port()), impatient());
-    });
+    run.emplace([&](std::size_t i) { return chorus::nats(url("nats://", i), impatient()); });
     run->goes_on();
   }
-  ~nats_faults() { server.resume(); } // whatever happened
   // Once every node has its connection.
   std::uint64_t disconnects_so_far() {
     BOOST_REQUIRE(soon([&] {
@@ -42,9 +32,6 @@ struct nats_faults {
       return true;
     }));
     return run->disconnects();
-  }
-  void wait_for(std::uint64_t disconnects) {
-    BOOST_REQUIRE(soon([&] { return run->disconnects() >= disconnects; }));
   }
 };
 
@@ -56,7 +43,7 @@ BOOST_AUTO_TEST_CASE(the_server_is_killed_and_comes_back) {
   for (int i = 0; i < 3; ++i) {
     const auto before = disconnects_so_far();
     server.kill();
-    wait_for(before + trial::count);
+    wait_for(*run, before + trial::count);
     server.start();
     run->goes_on();
   }
@@ -66,7 +53,7 @@ BOOST_AUTO_TEST_CASE(the_server_is_killed_and_comes_back) {
 BOOST_AUTO_TEST_CASE(the_server_stands_still) {
   const auto before = disconnects_so_far();
   server.pause();
-  wait_for(before + trial::count);
+  wait_for(*run, before + trial::count);
   server.resume();
   run->goes_on();
   run->balances(losses::none);
@@ -75,13 +62,10 @@ BOOST_AUTO_TEST_CASE(the_server_stands_still) {
 BOOST_AUTO_TEST_CASE(one_nodes_way_is_closed) {
   for (int i = 0; i < 2; ++i) {
     const auto before = disconnects_so_far();
-    roads[0]->on([](fault_proxy &p) {
-      p.refuse();
-      p.cut_all(test_support::ending::reset);
-    });
-    wait_for(before + 1);
+    close_way(0);
+    wait_for(*run, before + 1);
     run->goes_on(100, 0);
-    roads[0]->on([](fault_proxy &p) { p.listen_again(); });
+    open_way(0);
     run->goes_on();
   }
   run->balances(losses::none);
@@ -90,8 +74,8 @@ BOOST_AUTO_TEST_CASE(one_nodes_way_is_closed) {
 
 BOOST_AUTO_TEST_CASE(one_nodes_way_goes_silent) {
   const auto before = disconnects_so_far();
-  roads[1]->on([](fault_proxy &p) { p.stall_all(); });
-  wait_for(before + 1);
+  silence_way(1);
+  wait_for(*run, before + 1);
   run->goes_on();
   run->balances(losses::none);
 }
@@ -101,7 +85,7 @@ BOOST_AUTO_TEST_CASE(all_ways_are_cut_again_and_again) {
     const auto before = disconnects_so_far();
     for (const auto &r : roads)
       r->on([](fault_proxy &p) { p.cut_all(test_support::ending::reset); });
-    wait_for(before + trial::count);
+    wait_for(*run, before + trial::count);
     run->goes_on(20);
   }
   run->balances(losses::none);

@@ -1,6 +1,6 @@
 // What becomes of messages while Redis, or the way to it, fails: every one has to be accounted for.
 
-#include "integration/faults_support.hpp"
+#include "integration/trial_fixture.hpp"
 #include "support/redis_process.hpp"
 
 #include <chorus/redis.hpp>
@@ -23,34 +23,18 @@ chorus::redis_options impatient() {
   return o;
 }
 
-// A Redis that has written what it answers, and a road to it for each node.
-struct redis {
-  redis_process server{
-      std::vector<std::string>{"appendonly yes", "appendfsync always", "save \"\""}};
-  std::vector<std::unique_ptr<road>> roads;
-  std::optional<trial> run;
-
-  redis() {
-    for (std::size_t i = 0; i < trial::count; ++i)
-      roads.push_back(std::make_unique<road>(server.port()));
-  }
-  ~redis() {
-    if (server.pid() != -1)
-      server.resume(); // whatever happened
-  }
+// Redis has written what it answers.
+struct redis : trial_fixture<redis_process> {
+  redis() : trial_fixture({"appendonly yes", "appendfsync always", "save \"\""}) {}
   void begin(std::size_t padding = 0, const chorus::redis_options &options = impatient()) {
-    run.emplace(
-        [&](std::size_t i) {
-          return chorus::redis("redis://127.0.0.1:" + std::to_string(roads[i]->port()), options);
-        },
-        padding);
+    run.emplace([&](std::size_t i) { return chorus::redis(url("redis://", i), options); }, padding);
     run->goes_on();
   }
   // Until it is noticed. What was on its way may wait for its outcome, and nothing fail yet.
   void kill() {
     const auto before = run->disconnects_so_far();
     server.kill();
-    BOOST_REQUIRE(soon([&] { return run->disconnects() >= before + trial::count; }));
+    wait_for(*run, before + trial::count);
   }
 };
 
@@ -96,10 +80,6 @@ private:
   const int times_;
   const std::shared_ptr<chorus::broker> inner_ = chorus::make_memory_broker();
 };
-
-void wait_for(trial &t, std::uint64_t disconnects) {
-  BOOST_REQUIRE(soon([&] { return t.disconnects() >= disconnects; }));
-}
 
 } // namespace
 
@@ -221,7 +201,7 @@ BOOST_AUTO_TEST_CASE(stands_still) {
   const auto before = run->disconnects_so_far();
   server.pause();
   // Every node gives both of its connections up.
-  BOOST_REQUIRE(soon([&] { return run->disconnects() >= before + 2 * trial::count; }));
+  wait_for(*run, before + 2 * trial::count);
   server.resume();
   run->goes_on();
   run->balances(losses::none);
@@ -243,13 +223,10 @@ BOOST_AUTO_TEST_CASE(one_node_is_cut_off) {
   begin();
   for (int i = 0; i < 3; ++i) {
     const auto before = run->disconnects_so_far();
-    roads[0]->on([](fault_proxy &p) {
-      p.refuse();
-      p.cut_all(test_support::ending::reset);
-    });
-    BOOST_REQUIRE(soon([&] { return run->disconnects() >= before + 2; }));
+    close_way(0);
+    wait_for(*run, before + 2);
     run->goes_on(100, 0);
-    roads[0]->on([](fault_proxy &p) { p.listen_again(); });
+    open_way(0);
     run->goes_on();
   }
   run->balances(losses::none);
@@ -259,7 +236,7 @@ BOOST_AUTO_TEST_CASE(one_node_is_cut_off) {
 BOOST_AUTO_TEST_CASE(one_nodes_way_goes_silent) {
   begin();
   const auto before = run->disconnects_so_far();
-  roads[1]->on([](fault_proxy &p) { p.stall_all(); });
+  silence_way(1);
   wait_for(*run, before + 2);
   run->goes_on();
   run->balances(losses::none);
