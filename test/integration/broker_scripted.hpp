@@ -3,6 +3,7 @@
 // never, or lets it through.
 
 #include "broker_away_support.hpp"
+#include "support/forwarding_broker.hpp"
 
 #include <chorus/async/runtime_core.hpp>
 #include <chorus/server/room_core.hpp>
@@ -11,7 +12,7 @@ namespace scripted_test {
 
 using namespace away_test;
 
-class scripted final : public chorus::broker {
+class scripted final : public test_support::forwarding_broker {
 public:
   template <class... Args> using hook = std::function<bool(Args &...)>; // true: taken
 
@@ -24,13 +25,11 @@ public:
     std::lock_guard lock(mutex_);
     f();
   }
-  // The inner engine, whom nobody steps in front of.
-  const std::shared_ptr<chorus::broker> &inner() const noexcept { return inner_; }
   std::atomic<int> subscribed{0}, read{0};
 
   void publish(chorus::broker_message m, published answer) override {
     if (!taken(on_publish, m, answer))
-      inner_->publish(std::move(m), std::move(answer));
+      inner()->publish(std::move(m), std::move(answer));
   }
   void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> to,
                  done answer) override {
@@ -38,32 +37,17 @@ public:
     if (room == "room/lobby")
       ++subscribed;
     // It may have got through although nobody says so.
-    inner_->subscribe(std::move(room), std::move(to),
-                      held ? done([](const auto &) {}) : std::move(answer));
-  }
-  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
-    inner_->unsubscribe(std::move(room), who);
+    inner()->subscribe(std::move(room), std::move(to),
+                       held ? done([](const auto &) {}) : std::move(answer));
   }
   void history(std::string room, chorus::broker_position since, page_read answer) override {
     ++read;
     if (!taken(on_history, since, answer))
-      inner_->history(std::move(room), std::move(since), std::move(answer));
-  }
-  void begin_epoch(std::string room, std::string ended, done answer) override {
-    inner_->begin_epoch(std::move(room), std::move(ended), std::move(answer));
-  }
-  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
-    inner_->enter(std::move(room), std::move(who), most, std::move(answer));
-  }
-  void leave(std::string room, std::string node, std::string id, done answer) override {
-    inner_->leave(std::move(room), std::move(node), std::move(id), std::move(answer));
+      inner()->history(std::move(room), std::move(since), std::move(answer));
   }
   void members(std::string room, members_read answer) override {
     if (!taken(on_members, room, answer))
-      inner_->members(std::move(room), std::move(answer));
-  }
-  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
-    inner_->renew(std::move(node), alive, std::move(answer));
+      inner()->members(std::move(room), std::move(answer));
   }
 
 private:
@@ -72,7 +56,6 @@ private:
     return f && f(args...);
   }
 
-  const std::shared_ptr<chorus::broker> inner_ = chorus::make_memory_broker();
   std::mutex mutex_;
 };
 

@@ -1,6 +1,7 @@
 // Two servers of one process share an engine that takes its time, and refuses now and then.
 
 #include "integration/resume_support.hpp"
+#include "support/forwarding_broker.hpp"
 
 #include <deque>
 #include <functional>
@@ -11,9 +12,9 @@ using namespace resume_test;
 namespace {
 
 // Does what it is asked to on a thread of its own, one after the other, when it is not held up.
-class slow_broker final : public chorus::broker {
+class slow_broker final : public test_support::forwarding_broker {
 public:
-  slow_broker() : inner_(chorus::make_memory_broker()), worker_([this] { work(); }) {}
+  slow_broker() : worker_([this] { work(); }) {}
   ~slow_broker() override {
     {
       std::lock_guard lock(mutex_);
@@ -39,36 +40,20 @@ public:
       if (refuses)
         answer(chorus::failure(chorus::error::lost, chorus::stage::open, "the engine is away"));
       else
-        inner_->publish(m, answer);
+        inner()->publish(m, answer);
     });
   }
   void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> to,
                  done answer) override {
     later([this, room, to, answer] {
       if (subscribes)
-        inner_->subscribe(room, to, answer);
+        inner()->subscribe(room, to, answer);
       else
         answer(chorus::failure(chorus::error::lost, chorus::stage::open, "the engine is away"));
     });
   }
-  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
-    inner_->unsubscribe(room, who);
-  }
   void history(std::string room, chorus::broker_position since, page_read answer) override {
-    later([this, room, since, answer] { inner_->history(room, since, answer); });
-  }
-  void begin_epoch(std::string room, std::string ended, done answer) override {
-    inner_->begin_epoch(room, ended, answer);
-  }
-  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
-    inner_->enter(room, who, most, answer);
-  }
-  void leave(std::string room, std::string node, std::string id, done answer) override {
-    inner_->leave(room, node, id, answer);
-  }
-  void members(std::string room, members_read answer) override { inner_->members(room, answer); }
-  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
-    inner_->renew(node, alive, answer);
+    later([this, room, since, answer] { inner()->history(room, since, answer); });
   }
 
 private:
@@ -92,7 +77,6 @@ private:
     }
   }
 
-  std::shared_ptr<chorus::broker> inner_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<std::function<void()>> todo_;

@@ -2,6 +2,7 @@
 
 #include "broker_support.hpp"
 #include "observe_support.hpp"
+#include "support/forwarding_broker.hpp"
 
 #include <chorus/base/log.hpp>
 #include <chorus/server/broker_node.hpp>
@@ -34,37 +35,9 @@ private:
 };
 
 // An engine that counts.
-class counting final : public chorus::broker {
+class counting final : public test_support::forwarding_broker {
 public:
-  explicit counting(std::shared_ptr<line> to) : to_(std::move(to)) {}
-  void publish(chorus::broker_message m, published answer) override {
-    to_->publish(std::move(m), std::move(answer));
-  }
-  void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> l, done answer) override {
-    to_->subscribe(std::move(room), std::move(l), std::move(answer));
-  }
-  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
-    to_->unsubscribe(std::move(room), who);
-  }
-  void history(std::string room, chorus::broker_position since, page_read answer) override {
-    to_->history(std::move(room), std::move(since), std::move(answer));
-  }
-  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
-    to_->enter(std::move(room), std::move(who), most, std::move(answer));
-  }
-  void leave(std::string room, std::string node, std::string id, done answer) override {
-    to_->leave(std::move(room), std::move(node), std::move(id), std::move(answer));
-  }
-  void members(std::string room, members_read answer) override {
-    to_->members(std::move(room), std::move(answer));
-  }
-  void renew(std::string node, std::chrono::milliseconds alive, renewed answer) override {
-    to_->renew(std::move(node), alive, std::move(answer));
-  }
-  void begin_epoch(std::string room, std::string ended, done answer) override {
-    to_->begin_epoch(std::move(room), std::move(ended), std::move(answer));
-  }
-  chorus::broker_status status() const override { return to_->status(); }
+  using forwarding_broker::forwarding_broker;
   chorus::broker_stats stats() const override {
     return {.connects = 3,
             .disconnects = 2,
@@ -78,9 +51,6 @@ public:
             .lag = 1500ms,
             .away = 9s};
   }
-
-private:
-  const std::shared_ptr<line> to_;
 };
 
 struct watched {

@@ -1,6 +1,7 @@
 // What becomes of messages while Redis, or the way to it, fails: every one has to be accounted for.
 
 #include "integration/trial_fixture.hpp"
+#include "support/forwarding_broker.hpp"
 #include "support/redis_process.hpp"
 
 #include <chorus/redis.hpp>
@@ -39,46 +40,20 @@ struct redis : trial_fixture<redis_process> {
 };
 
 // Takes one message, and publishes it so many times.
-class careless final : public chorus::broker {
+class careless final : public test_support::forwarding_broker {
 public:
   explicit careless(int times) : times_(times) {}
   void publish(chorus::broker_message m, published answer) override {
     if (m.content.text().starts_with("a:20 ")) {
       for (int i = 0; i < times_; ++i)
-        inner_->publish(m, [](const auto &) {});
+        inner()->publish(m, [](const auto &) {});
       answer(chorus::broker_position{});
     } else
-      inner_->publish(std::move(m), std::move(answer));
-  }
-  void subscribe(std::string room, std::weak_ptr<chorus::broker_listener> to,
-                 done answer) override {
-    inner_->subscribe(std::move(room), std::move(to), std::move(answer));
-  }
-  void unsubscribe(std::string room, const chorus::broker_listener *who) override {
-    inner_->unsubscribe(std::move(room), who);
-  }
-  void history(std::string room, chorus::broker_position since, page_read answer) override {
-    inner_->history(std::move(room), std::move(since), std::move(answer));
-  }
-  void enter(std::string room, chorus::broker_member who, std::size_t most, done answer) override {
-    inner_->enter(std::move(room), std::move(who), most, std::move(answer));
-  }
-  void leave(std::string room, std::string who, std::string id, done answer) override {
-    inner_->leave(std::move(room), std::move(who), std::move(id), std::move(answer));
-  }
-  void members(std::string room, members_read answer) override {
-    inner_->members(std::move(room), std::move(answer));
-  }
-  void renew(std::string who, std::chrono::milliseconds alive, renewed answer) override {
-    inner_->renew(std::move(who), alive, std::move(answer));
-  }
-  void begin_epoch(std::string room, std::string ended, done answer) override {
-    inner_->begin_epoch(std::move(room), std::move(ended), std::move(answer));
+      inner()->publish(std::move(m), std::move(answer));
   }
 
 private:
   const int times_;
-  const std::shared_ptr<chorus::broker> inner_ = chorus::make_memory_broker();
 };
 
 } // namespace
