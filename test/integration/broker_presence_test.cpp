@@ -2,6 +2,7 @@
 // that does not know.
 
 #include "broker_support.hpp"
+#include "presence_support.hpp"
 
 #include <chorus/server/hub.hpp>
 #include <chorus/server/server_core.hpp>
@@ -12,22 +13,9 @@ using namespace broker_test;
 
 namespace {
 
-std::string named(const chorus::presence_entry &e) {
-  return (e.user.empty() ? "?" : e.user) + (e.data.empty() ? "" : "=" + e.data);
-}
-chorus::message brief(const chorus::presence_event &event) {
-  if (event.what != chorus::presence_change::list)
-    return (event.what == chorus::presence_change::joined ? "+"
-            : event.what == chorus::presence_change::left ? "-"
-                                                          : "~") +
-           named(event.who);
-  std::multiset<std::string> names;
-  for (const auto &e : event.everybody)
-    names.insert(named(e));
-  std::string out = "[";
-  for (const auto &n : names)
-    out += (out.size() > 1 ? "," : "") + n;
-  return out + "]";
+void expect(wire &w, std::initializer_list<const char *> want) {
+  for (const char *one : want)
+    BOOST_CHECK_EQUAL(w.read_frame().payload, one);
 }
 
 // Rooms by name: "g…" waits an hour for those who left, "s…" a moment.
@@ -44,7 +32,7 @@ struct node : one_of {
       chorus::room_options r;
       r.presence = true;
       r.presence_grace = name[0] == 'g' ? 1h : name[0] == 's' ? 20ms : 0ms;
-      r.presence_message = brief;
+      r.presence_message = presence_test::brief;
       return r;
     };
     server.emplace(loop.rt(), std::move(options));
@@ -78,26 +66,16 @@ struct node : one_of {
     }
   }
   wire enter(const std::string &target) { return open_session(server->port(), target); }
-  std::string list(const char *room) {
-    const auto all = loop.wait(who(server->room(room)));
-    std::multiset<std::string> names;
-    for (const auto &e : all)
-      names.insert(named(e) + (e.connections == 0 ? "(away)" : ""));
-    std::string text;
-    for (const auto &n : names)
-      text += n + " ";
-    return text;
+  // Is told who is there.
+  wire enter(const std::string &target, const char *everybody) {
+    auto w = enter(target);
+    expect(w, {everybody});
+    return w;
   }
-  static chorus::task<std::vector<chorus::presence_entry>> who(chorus::room r) {
-    auto asking = r.presence();
-    co_return co_await std::move(asking);
+  std::string list(const char *room) {
+    return presence_test::list(loop.wait(presence_test::who(server->room(room))));
   }
 };
-
-void expect(wire &w, std::initializer_list<const char *> want) {
-  for (const char *one : want)
-    BOOST_CHECK_EQUAL(w.read_frame().payload, one);
-}
 
 struct three {
   std::shared_ptr<chorus::broker> engine = chorus::make_memory_broker();
@@ -106,23 +84,27 @@ struct three {
   node c{engine};
 };
 
+// Who know of each other.
+struct ann_and_bob : three {
+  wire ann = a.enter("/lobby?name=ann", "[ann]");
+  wire bob = b.enter("/lobby?name=bob", "[ann,bob]");
+
+  ann_and_bob() { expect(ann, {"+bob"}); }
+};
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(broker_presence)
 
 BOOST_FIXTURE_TEST_CASE(all_see_all_and_hear_of_each_once, three) {
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann]"});
-  auto bob = b.enter("/lobby?name=bob&data=%5B1%5D");
-  expect(bob, {"[ann,bob=[1]]"});
+  auto ann = a.enter("/lobby?name=ann", "[ann]");
+  auto bob = b.enter("/lobby?name=bob&data=%5B1%5D", "[ann,bob=[1]]");
   expect(ann, {"+bob=[1]"});
-  auto cat = c.enter("/lobby?name=cat");
-  expect(cat, {"[ann,bob=[1],cat]"});
+  auto cat = c.enter("/lobby?name=cat", "[ann,bob=[1],cat]");
   expect(ann, {"+cat"});
   expect(bob, {"+cat"});
   // The same user elsewhere, and the last word of it counts.
-  auto again = c.enter("/lobby?name=ann");
-  expect(again, {"[ann,bob=[1],cat]"});
+  auto again = c.enter("/lobby?name=ann", "[ann,bob=[1],cat]");
   again.send(text_frame("[2]"));
   for (auto *w : {&ann, &bob, &cat, &again})
     expect(*w, {"~ann=[2]"});
@@ -146,10 +128,8 @@ BOOST_FIXTURE_TEST_CASE(all_see_all_and_hear_of_each_once, three) {
 }
 
 BOOST_FIXTURE_TEST_CASE(anonymous_members_of_two_servers_are_two, three) {
-  auto one = a.enter("/lobby");
-  expect(one, {"[?]"});
-  auto two = b.enter("/lobby");
-  expect(two, {"[?,?]"});
+  auto one = a.enter("/lobby", "[?]");
+  auto two = b.enter("/lobby", "[?,?]");
   expect(one, {"+?"});
   two.close();
   expect(one, {"-?"});
@@ -157,8 +137,7 @@ BOOST_FIXTURE_TEST_CASE(anonymous_members_of_two_servers_are_two, three) {
 }
 
 BOOST_FIXTURE_TEST_CASE(going_to_another_server_is_not_leaving, three) {
-  auto bob = c.enter("/garden?name=bob");
-  expect(bob, {"[bob]"});
+  auto bob = c.enter("/garden?name=bob", "[bob]");
   std::optional<wire> ann(a.enter("/garden?name=ann"));
   expect(*ann, {"[ann,bob]"});
   expect(bob, {"+ann"});
@@ -175,12 +154,10 @@ BOOST_FIXTURE_TEST_CASE(going_to_another_server_is_not_leaving, three) {
 }
 
 BOOST_FIXTURE_TEST_CASE(after_the_grace_period_it_is_told_once, three) {
-  auto bob = c.enter("/short?name=bob");
-  expect(bob, {"[bob]"});
+  auto bob = c.enter("/short?name=bob", "[bob]");
   auto ann = a.enter("/short?name=ann");
   expect(bob, {"+ann"});
-  auto also = b.enter("/short?name=ann");
-  expect(also, {"[ann,bob]"});
+  auto also = b.enter("/short?name=ann", "[ann,bob]");
   ann.close();
   BOOST_CHECK(comes_true([&] { return a.engine->present("room/short") == 2; }));
   also.close();
@@ -190,19 +167,16 @@ BOOST_FIXTURE_TEST_CASE(after_the_grace_period_it_is_told_once, three) {
 }
 
 BOOST_FIXTURE_TEST_CASE(a_dead_server_takes_its_members_along, three) {
-  auto ann = a.enter("/garden?name=ann");
-  expect(ann, {"[ann]"});
+  auto ann = a.enter("/garden?name=ann", "[ann]");
   auto dan = a.enter("/garden?name=dan");
   expect(ann, {"+dan"});
-  auto bob = b.enter("/garden?name=bob");
-  expect(bob, {"[ann,bob,dan]"});
+  auto bob = b.enter("/garden?name=bob", "[ann,bob,dan]");
   auto cat = c.enter("/garden?name=cat");
   expect(bob, {"+cat"});
   expect(cat, {"[ann,bob,cat,dan]"});
   const auto name = a.server->node();
   a.die();
-  auto dan_again = b.enter("/garden?name=dan"); // before anybody knows
-  expect(dan_again, {"[ann,bob,cat,dan]"});
+  auto dan_again = b.enter("/garden?name=dan", "[ann,bob,cat,dan]"); // before anybody knows
   BOOST_CHECK_EQUAL(c.list("garden"), "ann bob cat dan ");
   engine->renew(name, 0ms, [](const auto &) {}); // its lease is over
   for (auto *w : {&bob, &cat})
@@ -214,12 +188,7 @@ BOOST_FIXTURE_TEST_CASE(a_dead_server_takes_its_members_along, three) {
   BOOST_CHECK_EQUAL(c.list("garden"), "bob cat dan ");
 }
 
-BOOST_FIXTURE_TEST_CASE(a_live_server_that_was_given_up_says_it_again, three) {
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann]"});
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[ann,bob]"});
-  expect(ann, {"+bob"});
+BOOST_FIXTURE_TEST_CASE(a_live_server_that_was_given_up_says_it_again, ann_and_bob) {
   engine->renew(a.server->node(), 0ms, [](const auto &) {});
   expect(bob, {"-ann", "+ann"});
   ann.send(text_frame("end"));
@@ -227,15 +196,9 @@ BOOST_FIXTURE_TEST_CASE(a_live_server_that_was_given_up_says_it_again, three) {
   expect(bob, {"end"});
 }
 
-BOOST_FIXTURE_TEST_CASE(what_the_engine_did_not_hear_is_told_later, three) {
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann]"});
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[ann,bob]"});
-  expect(ann, {"+bob"});
+BOOST_FIXTURE_TEST_CASE(what_the_engine_did_not_hear_is_told_later, ann_and_bob) {
   a.engine->fails_enter = true;
-  auto dan = a.enter("/lobby?name=dan");
-  expect(dan, {"[ann,bob,dan]"});
+  auto dan = a.enter("/lobby?name=dan", "[ann,bob,dan]");
   expect(ann, {"+dan"});
   BOOST_CHECK(comes_true([&] { return a.engine->refused > 0; }));
   BOOST_CHECK_EQUAL(b.list("lobby"), "ann bob ");
@@ -244,8 +207,7 @@ BOOST_FIXTURE_TEST_CASE(what_the_engine_did_not_hear_is_told_later, three) {
   expect(bob, {"+dan"});
   // What was lost on the way in is found the same way.
   b.engine->deaf = true;
-  auto eve = a.enter("/lobby?name=eve");
-  expect(eve, {"[ann,bob,dan,eve]"});
+  auto eve = a.enter("/lobby?name=eve", "[ann,bob,dan,eve]");
   dan.close();
   expect(eve, {"-dan"});
   b.engine->deaf = false;
@@ -259,11 +221,9 @@ BOOST_AUTO_TEST_CASE(a_failure_is_mended_with_the_next_renewal) {
   auto engine = chorus::make_memory_broker();
   node a(engine, 3s);
   node b(engine, 1h);
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[bob]"});
+  auto bob = b.enter("/lobby?name=bob", "[bob]");
   a.engine->fails_enter = true;
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann,bob]"});
+  auto ann = a.enter("/lobby?name=ann", "[ann,bob]");
   BOOST_CHECK(comes_true([&] { return a.engine->refused > 0; }));
   a.engine->fails_enter = false;
   expect(bob, {"+ann"});
@@ -271,11 +231,9 @@ BOOST_AUTO_TEST_CASE(a_failure_is_mended_with_the_next_renewal) {
 
 // The lease lasts an hour, and the engine says all the time that it is there.
 BOOST_FIXTURE_TEST_CASE(what_fails_for_a_moment_is_tried_again_soon, three) {
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[bob]"});
+  auto bob = b.enter("/lobby?name=bob", "[bob]");
   a.engine->fails_enter = true;
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann,bob]"});
+  auto ann = a.enter("/lobby?name=ann", "[ann,bob]");
   BOOST_CHECK(comes_true([&] { return a.engine->refused > 0; }));
   a.engine->fails_enter = false;
   expect(bob, {"+ann"});
@@ -287,12 +245,7 @@ BOOST_FIXTURE_TEST_CASE(what_fails_for_a_moment_is_tried_again_soon, three) {
 }
 
 // They were asked before the engine was back, and fail after that.
-BOOST_FIXTURE_TEST_CASE(what_fails_late_is_asked_once_more, three) {
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[bob]"});
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann,bob]"});
-  expect(bob, {"+ann"});
+BOOST_FIXTURE_TEST_CASE(what_fails_late_is_asked_once_more, ann_and_bob) {
   a.engine->says_away = true; // so that nothing is tried by itself
   a.engine->holds_renewals = true;
   a.engine->gap();
@@ -307,8 +260,7 @@ BOOST_FIXTURE_TEST_CASE(what_fails_late_is_asked_once_more, three) {
   BOOST_CHECK(comes_true([&] { return a.engine->renewals > before; }));
 
   a.engine->deaf = true;
-  auto cat = b.enter("/lobby?name=cat");
-  expect(cat, {"[ann,bob,cat]"});
+  auto cat = b.enter("/lobby?name=cat", "[ann,bob,cat]");
   a.engine->holds_members = true;
   a.engine->gap();
   BOOST_REQUIRE(comes_true([&] { return a.engine->late() == 1; }));
@@ -320,12 +272,7 @@ BOOST_FIXTURE_TEST_CASE(what_fails_late_is_asked_once_more, three) {
   expect(ann, {"+cat"});
 }
 
-BOOST_FIXTURE_TEST_CASE(the_last_who_leaves_is_let_out_later, three) {
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[bob]"});
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann,bob]"});
-  expect(bob, {"+ann"});
+BOOST_FIXTURE_TEST_CASE(the_last_who_leaves_is_let_out_later, ann_and_bob) {
   a.engine->go();
   ann.close();
   BOOST_REQUIRE(comes_true([&] { return !a.engine->listens("room/lobby"); })); // the room is gone
@@ -336,20 +283,16 @@ BOOST_FIXTURE_TEST_CASE(the_last_who_leaves_is_let_out_later, three) {
 }
 
 BOOST_FIXTURE_TEST_CASE(who_has_come_back_meanwhile_stays, three) {
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[bob]"});
-  auto cat = a.enter("/lobby?name=cat");
-  expect(cat, {"[bob,cat]"});
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann,bob,cat]"});
+  auto bob = b.enter("/lobby?name=bob", "[bob]");
+  auto cat = a.enter("/lobby?name=cat", "[bob,cat]");
+  auto ann = a.enter("/lobby?name=ann", "[ann,bob,cat]");
   expect(bob, {"+cat", "+ann"});
   expect(cat, {"+ann"});
   a.engine->fails_leave = true;
   ann.close();
   expect(cat, {"-ann"});
   BOOST_REQUIRE(comes_true([&] { return a.engine->refused > 0; }));
-  auto again = a.enter("/lobby?name=ann");
-  expect(again, {"[ann,bob,cat]"});
+  auto again = a.enter("/lobby?name=ann", "[ann,bob,cat]");
   expect(cat, {"+ann"});
   a.engine->fails_leave = false;
   // The second is asked for when what the first has brought about is done.
@@ -364,12 +307,7 @@ BOOST_FIXTURE_TEST_CASE(who_has_come_back_meanwhile_stays, three) {
   BOOST_CHECK_EQUAL(b.engine->present("room/lobby"), 3u);
 }
 
-BOOST_FIXTURE_TEST_CASE(too_many_who_left_unheard_end_the_lease_once, three) {
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[bob]"});
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann,bob]"});
-  expect(bob, {"+ann"});
+BOOST_FIXTURE_TEST_CASE(too_many_who_left_unheard_end_the_lease_once, ann_and_bob) {
   const auto node = a.server->core()->setup()->rooms->node();
   engine->enter("room/full", {node->name(), "left", {}, 0}, 0, [](const auto &) {});
   BOOST_CHECK_EQUAL(b.engine->present("room/full"), 1u);
@@ -388,15 +326,10 @@ BOOST_FIXTURE_TEST_CASE(nobody_comes_in_without_the_list, three) {
   BOOST_CHECK_EQUAL(ann.read_frame().opcode, 8u);
   BOOST_CHECK_EQUAL(a.list("lobby"), ""); // what is known here
   a.engine->fails_members = false;
-  auto again = a.enter("/lobby?name=ann");
-  expect(again, {"[ann]"});
+  auto again = a.enter("/lobby?name=ann", "[ann]");
 }
 
-BOOST_FIXTURE_TEST_CASE(a_server_that_stops_takes_its_members_out, three) {
-  auto ann = a.enter("/lobby?name=ann");
-  expect(ann, {"[ann]"});
-  auto bob = b.enter("/lobby?name=bob");
-  expect(bob, {"[ann,bob]"});
+BOOST_FIXTURE_TEST_CASE(a_server_that_stops_takes_its_members_out, ann_and_bob) {
   a.loop.wait(a.server->stop(1s));
   expect(bob, {"-ann"});
 }

@@ -2,6 +2,7 @@
 // Servers of one process as nodes of a cluster, each with a handle of its own to the engine that the
 // test program was told to use: -- --engine memory|redis|nats
 
+#include "integration/presence_support.hpp"
 #include "integration/resume_support.hpp"
 
 #include <chorus/client/client.hpp>
@@ -140,25 +141,6 @@ private:
   const std::shared_ptr<notes> notes_ = std::make_shared<notes>();
 };
 
-// What a service says of those present, short: "[ann,bob]" to who comes, then "+cat", "~ann=1", "-bob".
-inline std::string named(const chorus::presence_entry &e) {
-  return (e.user.empty() ? "?" : e.user) + (e.data.empty() ? "" : "=" + e.data);
-}
-inline chorus::message brief(const chorus::presence_event &event) {
-  if (event.what != chorus::presence_change::list)
-    return (event.what == chorus::presence_change::joined ? "+"
-            : event.what == chorus::presence_change::left ? "-"
-                                                          : "~") +
-           named(event.who);
-  std::multiset<std::string> names;
-  for (const auto &e : event.everybody)
-    names.insert(named(e));
-  std::string out = "[";
-  for (const auto &n : names)
-    out += (out.size() > 1 ? "," : "") + n;
-  return out + "]";
-}
-
 // The service. What rooms are like says their name: "kept…" remember, "few…" the last hundred, "hall…"
 // tell who is there, "garden…" wait an hour for those who left; others are only passed on.
 inline chorus::server_options service(std::shared_ptr<chorus::broker> engine,
@@ -178,7 +160,7 @@ inline chorus::server_options service(std::shared_ptr<chorus::broker> engine,
     r.history_bytes = std::size_t{64} << 20;
     r.presence = name.starts_with("hall") || name.starts_with("garden");
     r.presence_grace = name.starts_with("garden") ? 1h : 0ms;
-    r.presence_message = brief;
+    r.presence_message = presence_test::brief;
     return r;
   };
   return options;
@@ -231,13 +213,7 @@ public:
   }
   // Who is there, by this node's word, with "(away)" behind those who are expected back.
   std::string list(const char *where) {
-    std::multiset<std::string> names;
-    for (const auto &e : loop.wait(present(server_->room(where))))
-      names.insert(named(e) + (e.connections == 0 ? "(away)" : ""));
-    std::string text;
-    for (const auto &n : names)
-      text += n + " ";
-    return text;
+    return presence_test::list(loop.wait(presence_test::who(server_->room(where))));
   }
 
   std::shared_ptr<tap> engine;
@@ -265,10 +241,6 @@ private:
     const auto id = srv.id_of(s);
     co_await s.send(id);
     co_await s.wait_closed();
-  }
-  static chorus::task<std::vector<chorus::presence_entry>> present(chorus::room r) {
-    auto asking = r.presence();
-    co_return co_await std::move(asking);
   }
 
   std::optional<chorus::server> server_;
