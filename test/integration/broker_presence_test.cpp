@@ -13,11 +13,6 @@ using namespace broker_test;
 
 namespace {
 
-void expect(wire &w, std::initializer_list<const char *> want) {
-  for (const char *one : want)
-    BOOST_CHECK_EQUAL(w.read_frame().payload, one);
-}
-
 // Rooms by name: "g…" waits an hour for those who left, "s…" a moment.
 struct node : one_of {
   running loop{2};

@@ -86,4 +86,25 @@ template <class F> void at_home_of(const chorus::room &r, F f) {
   BOOST_REQUIRE((future.wait_for(patience) == std::future_status::ready));
 }
 
+// One server, whose engine does what the test says. Its lease lasts an hour, so that nothing is mended
+// by its renewal.
+struct scripted_server {
+  std::shared_ptr<scripted> engine = std::make_shared<scripted>();
+  chorus::room_options keep;
+  server_of n;
+
+  explicit scripted_server(const chorus::room_options &r) : keep(r), n(engine, r) {}
+  wire member() {
+    auto w = n.plain();
+    BOOST_REQUIRE(comes_true([&] { return n.lobby().size() == 1; }));
+    if (keep.presence)
+      BOOST_CHECK(has(w.read_frame().payload, "\"list\""));
+    return w;
+  }
+  // Another server publishes it.
+  void elsewhere(const std::string &text) {
+    put(*engine->inner(), "room/lobby", text.c_str(), keep, "other:" + text);
+  }
+};
+
 } // namespace scripted_test

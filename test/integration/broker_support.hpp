@@ -239,4 +239,9 @@ struct one_of {
       : engine(std::make_shared<line>(shared)) {}
 };
 
+inline void expect(wire &w, std::initializer_list<const char *> want) {
+  for (const char *one : want)
+    BOOST_CHECK_EQUAL(w.read_frame().payload, one);
+}
+
 } // namespace broker_test
