@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace chorus::detail {
@@ -129,6 +130,20 @@ private:
     message m;
     std::shared_ptr<const publish_terms> terms;
     std::shared_ptr<const departure::load> weight;
+  };
+
+  // What a filter publishes while one exists is handed out later.
+  class now_handing_out {
+  public:
+    explicit now_handing_out(room_core &room) noexcept
+        : flag_(room.handing_out_), before_(std::exchange(flag_, true)) {}
+    ~now_handing_out() { flag_ = before_; }
+    now_handing_out(const now_handing_out &) = delete;
+    now_handing_out &operator=(const now_handing_out &) = delete;
+
+  private:
+    bool &flag_;
+    const bool before_;
   };
 
   bool hand_out_next();
