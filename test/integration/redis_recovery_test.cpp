@@ -16,6 +16,12 @@ struct recovery {
     BOOST_REQUIRE(one.comes_up());
     BOOST_REQUIRE(two.comes_up());
   }
+  // Later Redis comes back with what it has now.
+  void forgets_from_now_on() {
+    redis.ask({"CONFIG", "SET", "appendonly", "no"});
+    redis.ask({"SAVE"});
+    redis.add_line("appendonly no");
+  }
 };
 
 } // namespace
@@ -106,12 +112,9 @@ BOOST_AUTO_TEST_CASE(the_newest_are_lost) {
   std::vector<chorus::broker_position> at;
   for (const char *text : {"1", "2"})
     at.push_back(one.publish("r", text, keep(10)).value());
-  // Redis comes back with what it had here.
-  redis.ask({"CONFIG", "SET", "appendonly", "no"});
-  redis.ask({"SAVE"});
+  forgets_from_now_on();
   for (const char *text : {"3", "4"})
     at.push_back(one.publish("r", text, keep(10)).value());
-  redis.add_line("appendonly no");
   redis.restart();
   both_back();
   BOOST_REQUIRE(three.comes_up());
@@ -137,10 +140,8 @@ BOOST_AUTO_TEST_CASE(the_newest_are_lost) {
 BOOST_AUTO_TEST_CASE(who_knows_of_what_is_lost_ends_the_epoch) {
   const auto own = one.listen("r");
   const auto first = one.publish("r", "1", keep(10)).value();
-  redis.ask({"CONFIG", "SET", "appendonly", "no"});
-  redis.ask({"SAVE"});
+  forgets_from_now_on();
   const auto lost = one.publish("r", "2", keep(10)).value();
-  redis.add_line("appendonly no");
   redis.restart();
   both_back();
   const auto ear = two.listen("r");
@@ -160,10 +161,8 @@ BOOST_AUTO_TEST_CASE(who_knows_of_what_is_lost_ends_the_epoch) {
 
 BOOST_AUTO_TEST_CASE(the_newest_are_lost_and_others_came) {
   const auto first = one.publish("r", "1", keep(10)).value();
-  redis.ask({"CONFIG", "SET", "appendonly", "no"});
-  redis.ask({"SAVE"});
+  forgets_from_now_on();
   const auto lost = one.publish("r", "2", keep(10)).value();
-  redis.add_line("appendonly no");
   redis.restart();
   both_back();
   const auto third = two.publish("r", "3", keep(10)).value();

@@ -18,7 +18,15 @@ struct servers {
   std::vector<std::shared_ptr<chorus::broker>> brokers;
   std::unique_ptr<rooms_server> a = one_more();
   std::unique_ptr<rooms_server> b = one_more();
+  client c{"b2d0c7f3a91e4d55"};
+  client other{"0123456789abcdef"};
 
+  servers() {
+    c.connect(a->port(), "/r/lobby");
+    c.joined();
+    other.connect(b->port(), "/r/lobby");
+    other.joined();
+  }
   std::unique_ptr<rooms_server> one_more() {
     auto options = keeping(1000);
     chorus::redis_options patient;
@@ -39,12 +47,6 @@ struct servers {
 BOOST_FIXTURE_TEST_SUITE(redis_servers, servers)
 
 BOOST_AUTO_TEST_CASE(clients_resume_on_any_server) {
-  client c("b2d0c7f3a91e4d55");
-  client other("0123456789abcdef");
-  c.connect(a->port(), "/r/lobby");
-  c.joined();
-  other.connect(b->port(), "/r/lobby");
-  other.joined();
   for (int i = 0; i < 100; ++i)
     (i % 2 == 0 ? a : b)->server.room("lobby").publish(std::to_string(i));
   take(c, 100);
@@ -78,12 +80,6 @@ BOOST_AUTO_TEST_CASE(clients_resume_on_any_server) {
 }
 
 BOOST_AUTO_TEST_CASE(redis_restarts_beneath_them) {
-  client c("b2d0c7f3a91e4d55");
-  client other("0123456789abcdef");
-  c.connect(a->port(), "/r/lobby");
-  c.joined();
-  other.connect(b->port(), "/r/lobby");
-  other.joined();
   int published = 0;
   const auto publish = [&](int count) {
     for (const int end = published + count; published < end; ++published)

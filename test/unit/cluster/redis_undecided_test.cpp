@@ -21,6 +21,18 @@ std::string done_at(unsigned offset) {
 
 const std::string busy = "-BUSY Redis is busy running a script.\r\n";
 
+// The first connection ends with a publish; the next one answers when it is looked up.
+template <class F> auto ends_first(F answer) {
+  return [answer](unsigned connection,
+                  const fake_redis::words &command) -> std::optional<std::string> {
+    if (!is_script(command))
+      return good_answer(command);
+    if (connection == 0)
+      return std::nullopt;
+    return answer();
+  };
+}
+
 BOOST_AUTO_TEST_SUITE(redis_undecided)
 
 // All of them at once, more than a stack holds or than allows looking at all for each.
@@ -56,21 +68,16 @@ BOOST_AUTO_TEST_CASE(very_many_of_one_room_come_to_an_end) {
 // The first attempt may have been executed, whatever is answered to the question.
 BOOST_AUTO_TEST_CASE(a_look_up_that_is_not_executed_is_made_again) {
   unsigned asked = 0;
-  fake_redis server(
-      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
-        if (!is_script(command))
-          return good_answer(command);
-        if (connection == 0)
-          return std::nullopt;
-        switch (++asked) {
-        case 1:
-          return busy;
-        case 2:
-          return "-CLUSTERDOWN The cluster is down\r\n";
-        default:
-          return done_at(17);
-        }
-      });
+  fake_redis server(ends_first([&]() -> std::string {
+    switch (++asked) {
+    case 1:
+      return busy;
+    case 2:
+      return "-CLUSTERDOWN The cluster is down\r\n";
+    default:
+      return done_at(17);
+    }
+  }));
   node one(server.url());
   const auto r = one.publish("r", "x", keep(10));
   BOOST_REQUIRE_MESSAGE(r.has_value(), r.error().message());
@@ -83,14 +90,7 @@ BOOST_AUTO_TEST_CASE(a_look_up_that_is_refused_for_good_leaves_it_unconfirmed) {
         // It has looked before it was refused to write.
         std::pair("-OOM command not allowed\r\n", chorus::error::lost)}) {
     const std::string refusal = said;
-    fake_redis server(
-        [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
-          if (!is_script(command))
-            return good_answer(command);
-          if (connection == 0)
-            return std::nullopt;
-          return refusal;
-        });
+    fake_redis server(ends_first([&] { return refusal; }));
     node one(server.url());
     const auto r = one.publish("r", "x", keep(10));
     BOOST_REQUIRE(r.has_error());
