@@ -81,6 +81,16 @@ struct pair_of {
     c_reads({"first"});
     d_reads({"first"});
   }
+  // When the engine has "1" and "2" of `a`, and has answered neither; "3" comes then.
+  void engine_of_a_goes() {
+    a.engine->deaf = true;
+    a.engine->holds_answers = true;
+    a.publish({"1", "2"});
+    BOOST_REQUIRE(comes_true([&] { return a.engine->unanswered() == 2; }));
+    a.engine->holds_answers = false;
+    a.engine->go();
+    a.publish({"3"});
+  }
   void c_reads(std::initializer_list<const char *> want) {
     for (const char *one : want)
       BOOST_CHECK_EQUAL(c.take().payload, one);

@@ -186,13 +186,7 @@ BOOST_AUTO_TEST_CASE(what_nobody_knows_is_not_sent_again) {
 // Between a publish and its answer.
 BOOST_AUTO_TEST_CASE(an_answer_that_is_lost_does_not_double_what_got_through) {
   pair_of t(keeping_when(buffer));
-  t.a.engine->deaf = true;
-  t.a.engine->holds_answers = true;
-  t.a.publish({"1", "2"});
-  BOOST_REQUIRE(comes_true([&] { return t.a.engine->unanswered() == 2; }));
-  t.a.engine->holds_answers = false;
-  t.a.engine->go();
-  t.a.publish({"3"});
+  t.engine_of_a_goes();
   BOOST_CHECK(t.a.waits_for(1));
   t.a.engine->answer_held(chorus::error::lost); // as it should not say, having taken them
   BOOST_CHECK(t.a.waits_for(3));

@@ -115,13 +115,7 @@ BOOST_AUTO_TEST_CASE(so_many_rooms_go_on_and_no_more) {
 BOOST_AUTO_TEST_CASE(what_was_under_way_is_given_once) {
   for (const bool got_through : {true, false}) {
     pair_of t(keeping_when(degrade));
-    t.a.engine->deaf = true;
-    t.a.engine->holds_answers = true;
-    t.a.publish({"1", "2"});
-    BOOST_REQUIRE(comes_true([&] { return t.a.engine->unanswered() == 2; }));
-    t.a.engine->holds_answers = false;
-    t.a.engine->go();
-    t.a.publish({"3"});
+    t.engine_of_a_goes();
     t.c_reads({"1", "2", "3"});
     if (got_through)
       t.a.engine->answer_held();

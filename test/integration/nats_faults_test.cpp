@@ -1,9 +1,6 @@
 // A NATS server that goes and comes back, with its data, without, or with older data, and nodes that go.
 
-#include "support/broker_calls.hpp"
-#include "support/nats_process.hpp"
-
-#include <chorus/cluster/nats.hpp>
+#include "integration/nats_support.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -14,26 +11,9 @@
 
 namespace {
 
-using namespace std::chrono_literals;
-using test_support::asker;
-using test_support::becomes_true;
+using namespace nats_test;
 
-chorus::nats_options patient() {
-  chorus::nats_options o;
-  o.answer_timeout = 20s; // on a slow machine, too
-  return o;
-}
-
-struct faults {
-  test_support::nats_process server;
-  chorus::room_options kept;
-  faults() { kept.history_messages = 10'000; }
-
-  asker node(chorus::nats_options o = patient()) {
-    auto made = chorus::nats(server.url(), std::move(o));
-    made->attach({}).value();
-    return asker(std::move(made));
-  }
+struct faults : one_server {
   static bool is_up(const asker &a) {
     return becomes_true([&] { return a.engine->status().connected; });
   }

@@ -1,10 +1,8 @@
 // Getting in at a NATS server: passwords, tokens and TLS, and what is said when it does not let in.
 
-#include "support/broker_calls.hpp"
-#include "support/nats_process.hpp"
+#include "integration/nats_support.hpp"
 #include "unit/transport/tls_support.hpp"
 
-#include <chorus/cluster/nats.hpp>
 #include <chorus/cluster/nats_link.hpp>
 
 #include <boost/test/unit_test.hpp>
@@ -14,12 +12,9 @@
 
 namespace {
 
-using namespace std::chrono_literals;
+using namespace nats_test;
 using chorus::test::key;
 using chorus::test::pem;
-using test_support::asker;
-using test_support::becomes_true;
-using test_support::nats_process;
 
 std::vector<std::string> tls(const std::string &name) {
   return {"tls { cert_file: \"" + pem(name) + "\", key_file: \"" + key(name) + "\" }"};
@@ -35,9 +30,7 @@ asker node(const std::string &url, const std::string &ca = {}) {
   chorus::nats_options o;
   o.connect_timeout = 10s;
   o.ca_file = ca;
-  auto made = chorus::nats(url, o);
-  made->attach({}).value();
-  return asker(std::move(made));
+  return node_at(url, std::move(o));
 }
 
 void is_let_in(const std::string &url, const std::string &ca = {}) {

@@ -1,9 +1,7 @@
 // What becomes of calls when NATS answers too late, not at all, or refuses: each is answered, and truly.
 
-#include "support/broker_calls.hpp"
-#include "support/nats_process.hpp"
+#include "integration/nats_support.hpp"
 
-#include <chorus/cluster/nats.hpp>
 #include <chorus/cluster/nats_names.hpp>
 #include <chorus/cluster/wire.hpp>
 
@@ -14,32 +12,16 @@
 
 namespace {
 
-using namespace std::chrono_literals;
-using test_support::asker;
-using test_support::becomes_true;
+using namespace nats_test;
 
 bool has(const std::string &text, const char *part) { return text.find(part) != text.npos; }
 
-struct outcomes {
-  test_support::nats_process server;
-  chorus::room_options kept;
-  outcomes() { kept.history_messages = 10'000; }
-
-  static chorus::nats_options patient() {
-    chorus::nats_options o;
-    o.answer_timeout = 20s; // on a slow machine, too
-    return o;
-  }
+struct outcomes : one_server {
   static chorus::nats_options impatient() {
     chorus::nats_options o;
     o.answer_timeout = 300ms;
     o.look_up_timeout = 1s;
     return o;
-  }
-  asker node(chorus::nats_options o) const {
-    auto made = chorus::nats(server.url(), std::move(o));
-    made->attach({}).value();
-    return asker(std::move(made));
   }
   // Of a policy's stream, as somebody who looks after the server may have made it.
   static std::string configuration(const std::string &policy, const std::string &more) {
@@ -48,13 +30,16 @@ struct outcomes {
            policy + R"(.*","dest":"chorus.o.{{wildcard(1)}}.h"},)" + more + "}";
   }
   void make_stream(const std::string &policy, const std::string &more) const {
-    const auto said =
-        server.ask("$JS.API.STREAM.CREATE.chorus-h-" + policy, configuration(policy, more));
-    BOOST_REQUIRE_MESSAGE(!has(said, "\"error\""), said);
+    tell("CREATE", policy, more);
   }
   void change_stream(const std::string &policy, const std::string &more) const {
+    tell("UPDATE", policy, more);
+  }
+
+private:
+  void tell(const std::string &what, const std::string &policy, const std::string &more) const {
     const auto said =
-        server.ask("$JS.API.STREAM.UPDATE.chorus-h-" + policy, configuration(policy, more));
+        server.ask("$JS.API.STREAM." + what + ".chorus-h-" + policy, configuration(policy, more));
     BOOST_REQUIRE_MESSAGE(!has(said, "\"error\""), said);
   }
 };
