@@ -84,6 +84,27 @@ BOOST_AUTO_TEST_CASE(a_look_up_that_is_not_executed_is_made_again) {
   BOOST_CHECK_EQUAL(r->offset, 17U);
 }
 
+// The first of two processes may have executed it, so that the second must not, however often it is asked.
+BOOST_AUTO_TEST_CASE(what_one_redis_may_have_done_no_other_does) {
+  std::mutex mutex;
+  std::string may; // what the scripts were told of that
+  fake_redis server(
+      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
+        if (!is_script(command))
+          return good_answer(command, connection == 0 ? "first" : "second");
+        std::lock_guard lock(mutex);
+        may += command.back();
+        if (connection < 2)
+          return std::nullopt;
+        return done_at(17);
+      });
+  node one(server.url());
+  const auto r = one.publish("r", "x", keep(10));
+  BOOST_REQUIRE_MESSAGE(r.has_value(), r.error().message());
+  std::lock_guard lock(mutex);
+  BOOST_CHECK_EQUAL(may, "100");
+}
+
 BOOST_AUTO_TEST_CASE(a_look_up_that_is_refused_for_good_leaves_it_unconfirmed) {
   for (const auto &[said, code] :
        {std::pair("-NOPERM this user has no permissions\r\n", chorus::error::unconfirmed),
