@@ -188,6 +188,26 @@ BOOST_AUTO_TEST_CASE(what_a_redis_took_with_it_is_unconfirmed_for_good) {
   BOOST_CHECK_EQUAL(near.history("r"), "0 4 ");
 }
 
+// Who hears nothing, since its connection for subscriptions is silent, knows its own messages.
+BOOST_AUTO_TEST_CASE(what_was_answered_can_be_missed_later) {
+  auto endless = patient();
+  endless.answer_timeout = 10min;
+  far = std::make_unique<node>(between.url(), endless);
+  BOOST_REQUIRE(far->comes_up());
+  between.on_it([](auto &p) {
+    test_support::faults silent;
+    silent.stall_down = 0;
+    p.always(silent);
+  });
+  const auto ear = std::make_shared<recorder>();
+  far->engine->subscribe("r", ear, [](const auto &) {});
+  const auto first = far->publish("r", "1", keep(10)).value();
+  redis.ask({"HSET", "chorus:{r}:m", "l", std::to_string(first.offset - 1)}); // as if it were lost
+  const auto second = far->publish("r", "2", keep(10)).value();
+  BOOST_CHECK_NE(second.epoch, first.epoch);
+  BOOST_CHECK_GT(second.offset, first.offset);
+}
+
 BOOST_AUTO_TEST_CASE(what_can_not_be_looked_up_in_time_is_unconfirmed) {
   auto impatient = patient();
   impatient.look_up_timeout = 300ms;

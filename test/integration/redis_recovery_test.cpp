@@ -152,7 +152,10 @@ BOOST_AUTO_TEST_CASE(who_knows_of_what_is_lost_ends_the_epoch) {
   BOOST_CHECK_GE(ear->gaps(), 1); // told before
   BOOST_CHECK_EQUAL(two.history("r", first), "3 ");
   BOOST_CHECK_EQUAL(two.history("r", lost), "3 ");
-  // Once for all.
+  // Once for all, of those, too, who have gone on in the new epoch from what was lost.
+  const auto page = two.page("r", {third.epoch, lost.offset}).value();
+  BOOST_CHECK_EQUAL(page.epoch, third.epoch);
+  BOOST_CHECK_EQUAL(page.messages.size(), 1U);
   const auto fourth = one.publish("r", "4", keep(10)).value();
   BOOST_CHECK_EQUAL(fourth.epoch, third.epoch);
   BOOST_CHECK_EQUAL(two.publish("r", "5", keep(10)).value().epoch, third.epoch);
@@ -232,6 +235,25 @@ BOOST_AUTO_TEST_CASE(offsets_follow_what_nodes_have) {
   BOOST_CHECK(ear->hears("2 "));
   forge(first.epoch);
   BOOST_CHECK_GT(two.publish("r", "3", keep(10)).value().offset, later);
+}
+
+BOOST_AUTO_TEST_CASE(offsets_follow_what_nodes_have_of_what_is_over) {
+  const auto ear = two.listen("r");
+  const auto first = one.publish("r", "1", keep(10)).value();
+  const auto later = first.offset + std::uint64_t{4096} * 3'600'000;
+  redis.ask({"PUBLISH", "chorus:{r}",
+             "m" + first.epoch + " " + std::to_string(later) + " " + std::to_string(first.offset) +
+                 " 1t" + std::string("\1o\0\0\0\0\1x", 8)});
+  BOOST_REQUIRE(ear->hears("1 x "));
+  one.begin_epoch("r", first.epoch).value();
+  const auto second = two.publish("r", "2", keep(10)).value();
+  BOOST_CHECK_NE(second.epoch, first.epoch);
+  BOOST_CHECK_GT(second.offset, later);
+  BOOST_REQUIRE(ear->hears("2 "));
+  redis.ask({"FLUSHALL"});
+  const auto third = two.publish("r", "3", keep(10)).value();
+  BOOST_CHECK_NE(third.epoch, second.epoch);
+  BOOST_CHECK_GT(third.offset, second.offset);
 }
 
 BOOST_AUTO_TEST_CASE(scripts_are_forgotten) {
