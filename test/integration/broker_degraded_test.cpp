@@ -103,6 +103,8 @@ BOOST_AUTO_TEST_CASE(so_many_rooms_go_on_and_no_more) {
   BOOST_CHECK_EQUAL(rooms[1].stats().unnumbered, 1u);
   BOOST_CHECK_EQUAL(rooms[2].stats().unnumbered, 0u);
   BOOST_CHECK(a.told("max_lingering_rooms"));
+  rooms[0].publish("one of them already");
+  BOOST_CHECK(comes_true([&] { return rooms[0].stats().unnumbered == 2; }));
   reach(a);
   BOOST_REQUIRE(comes_true([&] { return a.engine->epochs_begun == 2; }));
   a.engine->go();
@@ -110,6 +112,16 @@ BOOST_AUTO_TEST_CASE(so_many_rooms_go_on_and_no_more) {
     rooms[2].publish("alone");
     return rooms[2].stats().unnumbered != 0;
   }));
+}
+
+BOOST_AUTO_TEST_CASE(all_rooms_go_on_where_there_is_no_bound) {
+  server_of a(chorus::make_memory_broker(), keeping_when(degrade), 0, false, 0);
+  a.engine->go();
+  for (const char *name : {"1", "2"}) {
+    auto one = a.server.server.room(name);
+    one.publish("alone");
+    BOOST_CHECK(comes_true([&] { return one.stats().unnumbered == 1; }));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(what_was_under_way_is_given_once) {
