@@ -23,18 +23,25 @@ void presence_link::read() {
   }
   reading_ = true;
   again_ = false;
+  const auto asked = ++asked_;
   link_.engine().members(link_.channel(),
-                         [weak = link_.weak_from_this()](result<broker_members> r) {
+                         [weak = link_.weak_from_this(), asked](result<broker_members> r) {
                            if (const auto self = weak.lock())
-                             self->at_home([r = std::move(r)](room_link &link, room_core &) {
-                               link.presence()->listed(r);
+                             self->at_home([r = std::move(r), asked](room_link &link, room_core &) {
+                               if (asked == link.presence()->asked_)
+                                 link.presence()->listed(r);
                              });
                          });
 }
 
-void presence_link::listed(const result<broker_members> &r) {
+void presence_link::overdue(const failure &why) {
   if (!reading_)
-    return; // too late
+    return;
+  ++asked_;
+  listed(why);
+}
+
+void presence_link::listed(const result<broker_members> &r) {
   reading_ = false;
   early_bytes_ = 0;
   auto early = std::exchange(early_, {});

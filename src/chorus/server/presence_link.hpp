@@ -4,6 +4,7 @@
 
 #include <chorus/server/broker.hpp>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,10 +27,7 @@ public:
   // Reads the list, and sets right what differs; once more when it is being read.
   void read();
   // The list was asked for, and does not come.
-  void overdue(const failure &why) {
-    if (reading_)
-      listed(why);
-  }
+  void overdue(const failure &why);
   void changed(const broker_change &c);
   // `told` is called once, when the list has been read or could not be. Reading is the caller's matter.
   void when_known(known_or_not told) { waiting_.push_back(std::move(told)); }
@@ -49,7 +47,8 @@ private:
   bool reading_ = false;
   bool again_ = false; // while reading: more has come than was kept here
   bool enlisted_ = false;
-  broker_position at_; // of the newest change that is known here
+  std::uint64_t asked_ = 0; // of the list that is read; an answer to anything else comes too late
+  broker_position at_;      // of the newest change that is known here
   std::size_t early_bytes_ = 0;
   std::vector<broker_change> early_; // while reading
   std::vector<known_or_not> waiting_;
