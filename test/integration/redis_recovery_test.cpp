@@ -310,7 +310,7 @@ BOOST_AUTO_TEST_CASE(what_redis_refuses_is_said) {
   const auto refused = redis.ask_all(
       {{"AUTH", "some", "secret"},
        {"EVAL", chorus::detail::all_redis_scripts().publish.text, "2", "chorus:{r}:s",
-        "chorus:{r}:m", "m", "chorus:{r}", "PUBLISH", "e", "10", "0", "1000000", "3600000", "", "",
+        "chorus:{r}:m", "m", "chorus:{r}", "PUBLISH", "e", "10", "0", "1000000", "3600000", "",
         at.epoch, std::to_string(at.last + std::uint64_t{4096} * 3'600'000), "1"}});
   BOOST_CHECK_MESSAGE(refused.starts_with("(error)"), refused);
   const auto next = one.publish("r", "6", keep(10)).value();

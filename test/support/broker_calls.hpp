@@ -4,6 +4,7 @@
 
 #include <chorus/server/broker.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <memory>
@@ -108,7 +109,7 @@ public:
     chorus::broker_message m;
     m.room = room;
     m.content = text;
-    m.origin = "tester:" + std::to_string(++number_);
+    m.origin = name_ + std::to_string(++number_);
     m.keep = keep;
     return m;
   }
@@ -154,6 +155,8 @@ public:
   std::shared_ptr<chorus::broker> engine;
 
 private:
+  static inline std::atomic<unsigned> askers_{0};
+  std::string name_ = "tester" + std::to_string(++askers_) + ":";
   unsigned number_ = 0;
 };
 

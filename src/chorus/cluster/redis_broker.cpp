@@ -101,6 +101,7 @@ public:
     auto p = std::make_shared<redis_publish>();
     p->kept = m.keep.keeps_history();
     p->wire = write_broker_message(m);
+    p->origin = std::move(m.origin);
     p->room = std::move(m.room);
     p->command = !m.command.empty();
     p->messages = m.keep.history_messages;

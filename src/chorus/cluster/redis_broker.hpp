@@ -69,6 +69,7 @@ struct redis_lease {
 struct redis_publish {
   std::string room{};
   std::string wire{};
+  std::string origin{};
   bool kept = false;
   bool command = false;
   std::size_t messages = 0;
@@ -77,7 +78,7 @@ struct redis_publish {
   std::chrono::milliseconds linger{0};
   redis_owed<broker_position> answer{};
   time_point sent{};       // first
-  std::string known{"-1"}; // offset before that
+  std::uint64_t known = 0; // offset before that; 0: none
   bool on_its_way = false; // to be answered
   bool again = false;
   std::shared_ptr<redis_trail> trail{}; // of what is kept
@@ -87,8 +88,17 @@ struct redis_publish {
 struct redis_lane {
   std::deque<std::shared_ptr<redis_publish>> flying{}; // that are kept
   std::deque<std::shared_ptr<redis_publish>> waiting{};
-  std::size_t on_their_way = 0; // of those flying
+  std::size_t on_their_way = 0; // of those flying, and what looks for them
   bool settling = false;
+};
+
+// Looks for all that is flying of a room, page by page.
+struct redis_look_up {
+  std::string room{};
+  std::string from{}; // an offset; -1: by the time
+  std::string since{};
+  bool all_kept = true; // that came after the first `from`
+  std::unordered_map<std::string, std::shared_ptr<redis_publish>> sought{}; // by origin
 };
 
 // What broker and engine share.
@@ -213,6 +223,12 @@ private:
   void finish(const std::shared_ptr<redis_publish> &p, result<broker_position> r);
   redis_lane *idle_lane(const std::string &room);
   void settle(const std::string &room);
+  void look_up(const std::string &room, redis_lane &lane);
+  void look_on(const std::shared_ptr<redis_look_up> &l);
+  void looked(const std::shared_ptr<redis_look_up> &l, const redis_outcome &o);
+  void send_again(const std::string &room);
+  void leave_unconfirmed(const std::string &room, const std::string &why);
+  void note_place(const std::string &room, const broker_position &at);
   void settle_all();
 
   // Presence.

@@ -16,6 +16,8 @@ using namespace std::chrono_literals;
 // Bounds of a page of history, as far as its last message allows.
 constexpr const char *page_messages = "500";
 constexpr const char *page_bytes = "1048576";
+// So many entries Redis looks at in one go, some 1 ms.
+constexpr std::size_t look_up_page = 500;
 // By so much the clocks of this machine and of Redis may drift apart while an outcome is looked up.
 constexpr std::chrono::milliseconds drift = 5s;
 
@@ -75,16 +77,10 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
   broker_position seen;
   if (const auto s = subscriptions_.find(channel); s != subscriptions_.end())
     seen = s->second.seen;
-  std::string since;
-  if (p->again) {
-    since = std::to_string(
-        std::chrono::duration_cast<std::chrono::milliseconds>(home_->now() - p->sent + drift)
-            .count());
-  } else {
+  if (!p->again) {
     p->sent = home_->now();
     p->trail = std::make_shared<redis_trail>();
-    if (seen.offset != 0)
-      p->known = number(seen.offset);
+    p->known = seen.offset;
     lanes_[p->room].flying.push_back(p);
   }
   p->on_its_way = true;
@@ -93,7 +89,7 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
                 {shared_->names.key(p->room, ":s"), shared_->names.key(p->room, ":m")},
                 {p->wire, channel, verb(), random_epoch(), number(p->messages),
                  std::to_string(p->age.count()), number(p->bytes), lives(*p),
-                 p->again ? p->known : std::string(), since, seen.epoch, number(seen.offset)},
+                 p->again && p->known != 0 ? "1" : "", seen.epoch, number(seen.offset)},
                 then([p](redis_engine &self, const redis_outcome &o) { self.sent_kept(p, o); }),
                 p->trail);
 }
@@ -139,23 +135,23 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
   const auto offset = number_at(o.reply, 0);
   if (o.reply.items.size() != 3)
     finish(p, redis_nonsense());
-  else if (offset == 0 && number_at(o.reply, 2) != 0)
+  else if (offset == 0)
     finish(p, unconfirmed(
                   "Redis was restarted, another one is the master, or the room's data are gone, "
                   "since it was asked, and it has no such message; others may have got it "
                   "before"));
-  else if (offset == 0)
-    finish(p, unconfirmed("the answer was lost, and the room's history since then was trimmed "
-                          "before it could be looked up (room_options::history_messages)"));
   else if (p->command && number_at(o.reply, 2) == 0)
     finish(p, nobody_listens(p->room));
   else {
-    const auto &epoch = text_at(o.reply, 1);
-    if (const auto s = subscriptions_.find(shared_->names.channel(p->room));
-        s != subscriptions_.end())
-      s->second.note(epoch, offset);
-    finish(p, broker_position{epoch, offset});
+    const broker_position at{text_at(o.reply, 1), offset};
+    note_place(p->room, at);
+    finish(p, at);
   }
+}
+
+void redis_engine::note_place(const std::string &room, const broker_position &at) {
+  if (const auto s = subscriptions_.find(shared_->names.channel(room)); s != subscriptions_.end())
+    s->second.note(at.epoch, at.offset);
 }
 
 void redis_engine::finish(const std::shared_ptr<redis_publish> &p, result<broker_position> r) {
@@ -181,7 +177,7 @@ redis_lane *redis_engine::idle_lane(const std::string &room) {
              : &found->second;
 }
 
-// When nothing of the room is on its way: what may have been lost is looked up, and sent again if it was,
+// When nothing of the room is on its way: what may have been lost is looked for, and sent again if it was,
 // in its order; then what has waited for that goes out.
 void redis_engine::settle(const std::string &room) {
   const auto name = room; // which may be of what is let go
@@ -206,15 +202,89 @@ void redis_engine::settle(const std::string &room) {
       publish(p);
     return;
   }
-  if (!pool_->up() && !pool_->clustered())
+  if (pool_->up() || pool_->clustered())
+    look_up(name, *lane);
+}
+
+// The connections on which they were sent have ended, so that what is not there now does not come later.
+void redis_engine::look_up(const std::string &room, redis_lane &lane) {
+  const auto l = std::make_shared<redis_look_up>();
+  l->room = room;
+  auto from = lane.flying.front()->known;
+  for (const auto &p : lane.flying) {
+    from = std::min(from, p->known);
+    l->sought.emplace(p->origin, p);
+  }
+  l->from = from == 0 ? "-1" : number(from);
+  const auto ago = home_->now() - lane.flying.front()->sent + drift;
+  l->since = std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(ago).count());
+  ++lane.on_their_way;
+  look_on(l);
+}
+
+void redis_engine::look_on(const std::shared_ptr<redis_look_up> &l) {
+  pool_->script(all_redis_scripts().look_up,
+                {shared_->names.key(l->room, ":s"), shared_->names.key(l->room, ":m")},
+                {l->from, l->since, number(look_up_page)},
+                then([l](redis_engine &self, const redis_outcome &o) { self.looked(l, o); }));
+}
+
+void redis_engine::looked(const std::shared_ptr<redis_look_up> &l, const redis_outcome &o) {
+  auto &lane = lanes_[l->room];
+  if (o.is != redis_outcome::kind::answered || is_not_executed(o.reply)) {
+    --lane.on_their_way;
+    if (o.is == redis_outcome::kind::unknown) // else with the next beat, or when Redis is back
+      settle(l->room);
     return;
-  const auto all = lane->flying; // from which an answer within `send` takes
+  }
+  const auto &items = o.reply.items;
+  auto why = why_not(o);
+  if (!why.code() && (items.size() < 4 || items.size() % 2 != 0))
+    why = redis_nonsense();
+  if (why.code()) {
+    --lane.on_their_way;
+    leave_unconfirmed(l->room, why.message());
+    return;
+  }
+  for (std::size_t i = 4; i < items.size(); i += 2)
+    if (auto found = l->sought.extract(items[i + 1].text)) {
+      ++looked_up_;
+      const broker_position at{text_at(o.reply, 0), redis_offset(items[i].text)};
+      note_place(l->room, at);
+      finish(found.mapped(), at);
+    }
+  l->all_kept = l->all_kept && number_at(o.reply, 1) != 0;
+  if (number_at(o.reply, 3) != 0 && !l->sought.empty()) {
+    l->from = number(number_at(o.reply, 2));
+    look_on(l);
+    return;
+  }
+  --lane.on_their_way;
+  if (l->sought.empty())
+    settle(l->room);
+  else if (l->all_kept)
+    send_again(l->room);
+  else
+    leave_unconfirmed(l->room,
+                      "the answer was lost, and the room's history since then was trimmed before "
+                      "it could be looked up (room_options::history_messages)");
+}
+
+void redis_engine::send_again(const std::string &room) {
+  const auto all = lanes_[room].flying; // from which an answer within `send` takes
   for (const auto &p : all) {
     p->again = true;
     send(p);
     if (!p->on_its_way) // refused at once: those behind it must not overtake it
       return;
   }
+}
+
+// All that is flying, before the first is answered: whoever is told may come back here.
+void redis_engine::leave_unconfirmed(const std::string &room, const std::string &why) {
+  for (const auto &p : std::exchange(lanes_[room].flying, {}))
+    (*p->answer)(unconfirmed(why));
+  settle(room);
 }
 
 void redis_engine::settle_all() {

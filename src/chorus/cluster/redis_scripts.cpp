@@ -27,8 +27,7 @@ local function following(l, t) return math.max(l + 1, (t - base) * 4096) end
 )lua";
 
 // XADD comes first: what refuses writes refuses it, and nothing has been done. What can't be published is
-// taken back. What another process may have published, whose newest data may be lost, is looked for and never
-// published again: its members would get it twice.
+// taken back. What another process may have published is never published again: members would get it twice.
 constexpr std::string_view publish_text = R"lua(
 local s, m, message = KEYS[1], KEYS[2], ARGV[1]
 local t = now()
@@ -39,34 +38,16 @@ if not e then
   if call('EXISTS', s) == 1 then call('DEL', s) end
 end
 -- Redis has come back with older data: members of other nodes are told of that before they get more.
-if h[1] and ARGV[11] == e and tonumber(ARGV[12]) > l then
-  h[6], e, l = e, ARGV[4], tonumber(ARGV[12])
+if h[1] and ARGV[10] == e and tonumber(ARGV[11]) > l then
+  h[6], e, l = e, ARGV[4], tonumber(ARGV[11])
   call('HSET', m, 'e', e, 'x', h[6], 'y', text(l), 'l', text(l))
   redis.pcall(ARGV[3], ARGV[2], 'g')
 end
-local elsewhere = ARGV[#ARGV] == '0'
--- Nothing is here where something was when it was first asked: the first attempt may have gone with it.
-local gone = ARGV[9] ~= '' and ARGV[9] ~= '-1'
-if (elsewhere or gone) and not h[1] then return {0, e, 1} end
-if ARGV[9] ~= '' and h[1] then
-  local from = tonumber(ARGV[9])
-  if from < 0 or from > l then from = math.max(0, (t - base - tonumber(ARGV[10])) * 4096) end
-  local up = '+'
-  while true do
-    local some = call('XREVRANGE', s, up, '(' .. id(from), 'COUNT', 32)
-    for _, one in ipairs(some) do
-      if one[2][6] == message then return {offset(one[1]), e, 1} end
-      up = '(' .. one[1]
-    end
-    if #some < 32 then break end
-  end
-  if elsewhere then return {0, e, 1} end
-  local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
-  if (first and tonumber(first[2][2]) or l) > from then return {0, e, 0} end
-end
+-- Another process may have published it, whose newest data may be lost; or it was here, and all has gone.
+if ARGV[#ARGV] == '0' or (ARGV[9] == '1' and not h[1]) then return {0, e, 0} end
 -- The clock of a replica that has taken over may be behind.
 local seen = 0
-if ARGV[11] == e or ARGV[11] == h[6] or not h[1] then seen = tonumber(ARGV[12]) end
+if ARGV[10] == e or ARGV[10] == h[6] or not h[1] then seen = tonumber(ARGV[11]) end
 local o = following(math.max(l, seen, tonumber(h[7] or 0)), t)
 call('XADD', s, id(o), 'p', text(l), 'b', text(c), 'm', message)
 local told = redis.pcall(ARGV[3], ARGV[2],
@@ -109,6 +90,28 @@ end
 call('PEXPIRE', s, lives)
 call('PEXPIRE', m, lives)
 return {o, e, told}
+)lua";
+
+// In pages, so that it never holds Redis up for long, and once for all that is looked for.
+constexpr std::string_view look_up_text = R"lua(
+local s = KEYS[1]
+local h = call('HMGET', KEYS[2], 'e', 'l')
+if not h[1] then return {'', 1, 0, 0} end
+local l, from, most = tonumber(h[2] or 0), tonumber(ARGV[1]), tonumber(ARGV[3])
+if from < 0 or from > l then from = math.max(0, (now() - base - tonumber(ARGV[2])) * 4096) end
+local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
+local all = (first and tonumber(first[2][2]) or l) <= from
+local page = {h[1], all and 1 or 0, l, 0}
+local some = call('XRANGE', s, '(' .. id(from), '+', 'COUNT', most)
+for _, one in ipairs(some) do
+  local message = one[2][6]
+  local size, at = string.byte(message, 3) or 0, 4
+  if size >= 128 then size, at = size - 128 + 128 * (string.byte(message, 4) or 0), 5 end
+  page[#page + 1] = one[1]
+  page[#page + 1] = string.sub(message, at, at + size - 1)
+end
+if #some == most then page[3], page[4] = offset(some[most][1]), 1 end
+return page
 )lua";
 
 // An offset that was given and is neither here nor trimmed has been lost: Redis has come back with older
@@ -224,6 +227,7 @@ const redis_scripts &all_redis_scripts() {
     };
     redis_scripts made;
     made.publish = make(publish_text);
+    made.look_up = make(look_up_text);
     made.history = make(history_text);
     made.begin_epoch = make(begin_epoch_text);
     made.touch = make(touch_text);

@@ -28,11 +28,14 @@ namespace chorus::detail {
 inline constexpr std::chrono::milliseconds redis_least_life = std::chrono::hours(1);
 
 struct redis_scripts {
-  // KEYS s m; ARGV message, channel, verb, new epoch, messages, age, bytes, time to live, then what is known
-  // of the first attempt: empty, or the last offset before it (-1: none known), and ms since; then an epoch and
-  // its newest offset that are known to be given (empty and 0: none); last the trail's.
-  // {offset, epoch, receivers}; offset 0: whether it is there already can't be known any more.
+  // KEYS s m; ARGV message, channel, verb, new epoch, messages, age, bytes, time to live, whether something was
+  // there at the first attempt (1: it was, and this is not the first), an epoch and its newest offset that
+  // are known to be given (empty and 0: none); last the trail's.
+  // {offset, epoch, receivers}; offset 0: whether it was published before can't be known any more.
   redis_script publish;
+  // KEYS s m; ARGV an offset, or -1 and since how many ms; how many of a page. What has come after that:
+  // {epoch, whether all of it is kept, where to go on, more, id, origin, ...}; epoch empty: nothing is there.
+  redis_script look_up;
   // KEYS s m; ARGV epoch and offset, new epoch, channel, verb, time to live, messages and bytes of a page.
   // {epoch, last, trimmed, more, id, message, ...}
   redis_script history;

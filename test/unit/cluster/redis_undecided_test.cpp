@@ -3,8 +3,12 @@
 #include "fake_redis.hpp"
 #include "integration/redis_support.hpp"
 
+#include <chorus/cluster/redis_scripts.hpp>
+
 #include <algorithm>
 #include <optional>
+#include <tuple>
+#include <utility>
 
 namespace {
 
@@ -19,9 +23,15 @@ std::string done_at(unsigned offset) {
   return "*3\r\n:" + std::to_string(offset) + "\r\n$1\r\ne\r\n:1\r\n";
 }
 
+bool is_look_up(const fake_redis::words &command) {
+  const auto &script = chorus::detail::all_redis_scripts().look_up;
+  return is_script(command) && (command[1] == script.text || command[1] == script.sha);
+}
+const std::string nothing_there = "*4\r\n$1\r\ne\r\n:1\r\n:0\r\n:0\r\n";
+
 const std::string busy = "-BUSY Redis is busy running a script.\r\n";
 
-// The first connection ends with a publish; the next one answers when it is looked up.
+// The first connection ends with a publish; the next one answers when it is looked up, and sent again.
 template <class F> auto ends_first(F answer) {
   return [answer](unsigned connection,
                   const fake_redis::words &command) -> std::optional<std::string> {
@@ -29,7 +39,7 @@ template <class F> auto ends_first(F answer) {
       return good_answer(command);
     if (connection == 0)
       return std::nullopt;
-    return answer();
+    return answer(command);
   };
 }
 
@@ -67,21 +77,21 @@ BOOST_AUTO_TEST_CASE(very_many_of_one_room_come_to_an_end) {
 
 // The first attempt may have been executed, whatever is answered to the question.
 BOOST_AUTO_TEST_CASE(a_look_up_that_is_not_executed_is_made_again) {
-  unsigned asked = 0;
-  fake_redis server(ends_first([&]() -> std::string {
-    switch (++asked) {
-    case 1:
+  const std::string down = "-CLUSTERDOWN The cluster is down\r\n";
+  std::string asked;
+  fake_redis server(ends_first([&](const fake_redis::words &command) -> std::string {
+    asked += is_look_up(command) ? 'l' : 's'; // looked up, sent
+    if (asked == "ll" || asked == "llls")
+      return down;
+    if (asked == "l")
       return busy;
-    case 2:
-      return "-CLUSTERDOWN The cluster is down\r\n";
-    default:
-      return done_at(17);
-    }
+    return is_look_up(command) ? nothing_there : done_at(17);
   }));
   node one(server.url());
   const auto r = one.publish("r", "x", keep(10));
   BOOST_REQUIRE_MESSAGE(r.has_value(), r.error().message());
   BOOST_CHECK_EQUAL(r->offset, 17U);
+  BOOST_CHECK_EQUAL(asked, "lllsls");
 }
 
 // The first of two processes may have executed it, so that the second must not, however often it is asked.
@@ -92,6 +102,8 @@ BOOST_AUTO_TEST_CASE(what_one_redis_may_have_done_no_other_does) {
       [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
         if (!is_script(command))
           return good_answer(command, connection == 0 ? "first" : "second");
+        if (is_look_up(command))
+          return nothing_there;
         std::lock_guard lock(mutex);
         may += command.back();
         if (connection < 2)
@@ -106,12 +118,17 @@ BOOST_AUTO_TEST_CASE(what_one_redis_may_have_done_no_other_does) {
 }
 
 BOOST_AUTO_TEST_CASE(a_look_up_that_is_refused_for_good_leaves_it_unconfirmed) {
-  for (const auto &[said, code] :
-       {std::pair("-NOPERM this user has no permissions\r\n", chorus::error::unconfirmed),
-        // It has looked before it was refused to write.
-        std::pair("-OOM command not allowed\r\n", chorus::error::lost)}) {
-    const std::string refusal = said;
-    fake_redis server(ends_first([&] { return refusal; }));
+  const std::string no = "-NOPERM this user has no permissions\r\n";
+  for (const auto &[looked, sent, code] :
+       {std::tuple(no, no, chorus::error::unconfirmed),
+        std::tuple(nothing_there, no, chorus::error::unconfirmed),
+        std::tuple(std::string(":1\r\n"), no, chorus::error::unconfirmed),
+        // It would have been written there, and was not before.
+        std::tuple(nothing_there, std::string("-OOM command not allowed\r\n"),
+                   chorus::error::lost)}) {
+    fake_redis server(ends_first([first = looked, then = sent](const fake_redis::words &command) {
+      return is_look_up(command) ? first : then;
+    }));
     node one(server.url());
     const auto r = one.publish("r", "x", keep(10));
     BOOST_REQUIRE(r.has_error());
@@ -119,32 +136,79 @@ BOOST_AUTO_TEST_CASE(a_look_up_that_is_refused_for_good_leaves_it_unconfirmed) {
   }
 }
 
+// All that is undecided in a room is looked for at once, page by page, and nothing is sent again of what is
+// there: some of it on the first page, some on the second, and the last on neither.
+BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
+  constexpr std::size_t count = 1000;
+  const auto page_of = [](std::size_t from, std::size_t to, bool more) {
+    std::string items;
+    for (auto i = from; i != to; ++i)
+      for (const auto &text : {"1577836800000-" + std::to_string(i), "me:" + std::to_string(i)})
+        items += "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+    return "*" + std::to_string(4 + 2 * (to - from)) +
+           "\r\n$1\r\ne\r\n:1\r\n:" + std::to_string(to - 1) + "\r\n:" + (more ? "1" : "0") +
+           "\r\n" + items;
+  };
+  std::mutex mutex;
+  std::vector<std::string> asked; // from where on, and what was sent again
+  std::size_t got = 0;
+  fake_redis server(
+      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
+        if (!is_script(command))
+          return good_answer(command);
+        if (connection == 0)
+          return ++got == count ? std::nullopt : std::optional<std::string>("");
+        std::lock_guard lock(mutex);
+        if (!is_look_up(command)) {
+          asked.push_back("sent again");
+          return done_at(5000);
+        }
+        asked.push_back(command[5]);
+        return asked.size() == 1 ? page_of(1, 500, true) : page_of(500, count, false);
+      });
+  node one(server.url());
+  answers all;
+  for (std::size_t i = 1; i <= count; ++i) {
+    auto m = one.make("r", "x", keep(10'000));
+    m.origin = "me:" + std::to_string(i);
+    one.engine->publish(std::move(m), all.next());
+  }
+  std::uint64_t offset = 0;
+  for (const auto &r : all.all()) {
+    BOOST_REQUIRE_MESSAGE(r.has_value(), r.error().message());
+    BOOST_CHECK_EQUAL(r->offset, ++offset == count ? 5000 : offset);
+  }
+  const std::vector<std::string> expected{"-1", "499", "sent again"};
+  std::lock_guard lock(mutex);
+  BOOST_CHECK_EQUAL_COLLECTIONS(asked.begin(), asked.end(), expected.begin(), expected.end());
+}
+
 // One that finds no room among the calls on their way keeps those behind it back.
 BOOST_AUTO_TEST_CASE(what_is_refused_before_it_is_sent_is_not_overtaken) {
   const std::string wide(20'000, 'w'); // the name of a room: four times in a command
   std::mutex mutex;
   std::string seen; // in the order of its publishes
-  unsigned looked = 0;
+  bool looked = false;
   bool full = false;
-  fake_redis server(
-      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
-        if (!is_script(command))
-          return good_answer(command);
-        std::lock_guard lock(mutex);
-        if (command[3].find(wide) != std::string::npos)
-          full = true;
-        for (const char mark : {'1', '2', '3'})
-          if (connection != 0 && full && seen.find(mark) == std::string::npos &&
-              command[5].find(std::string(4, mark)) != std::string::npos)
-            seen += mark;
-        if (connection == 0) // ends with the last of the three
-          return command[5].find("3333") == std::string::npos ? std::optional<std::string>("")
-                                                              : std::nullopt;
-        if (full) // nothing is answered until the connection is given up
-          return connection == 1 ? "" : done_at(17);
-        ++looked;
-        return busy;
-      });
+  fake_redis server([&](unsigned connection,
+                        const fake_redis::words &command) -> std::optional<std::string> {
+    if (!is_script(command))
+      return good_answer(command);
+    std::lock_guard lock(mutex);
+    if (connection == 0) // ends with the last of the three
+      return command[5].find("3333") == std::string::npos ? std::optional<std::string>("")
+                                                          : std::nullopt;
+    for (const char mark : {'1', '2', '3'})
+      if (seen.find(mark) == std::string::npos &&
+          command[5].find(std::string(4, mark)) != std::string::npos)
+        seen += mark;
+    if (connection != 1)
+      return is_look_up(command) ? nothing_there : done_at(17);
+    // The look-up is answered when the calls are full, and nothing else until it is given up.
+    looked = looked || is_look_up(command);
+    const bool was_full = std::exchange(full, full || command[3].find(wide) != std::string::npos);
+    return full && !was_full ? nothing_there : "";
+  });
   chorus::redis_options o;
   o.max_waiting_bytes = 100'000;
   o.answer_timeout = 3s;
@@ -155,9 +219,8 @@ BOOST_AUTO_TEST_CASE(what_is_refused_before_it_is_sent_is_not_overtaken) {
         one.make("r", text + std::string(text[0] == '2' ? 45'000 : 10, '.'), keep(10)), all.next());
   BOOST_REQUIRE(becomes_true([&] {
     std::lock_guard lock(mutex);
-    return looked == 3;
+    return looked;
   }));
-  one.publish("s", "x").value(); // answered behind them
   answers other;
   one.engine->publish(one.make(wide, "x", keep(10)), other.next());
   BOOST_REQUIRE(becomes_true([&] {
