@@ -228,6 +228,7 @@ private:
   void looked(const std::shared_ptr<redis_look_up> &l, const redis_outcome &o);
   void send_again(const std::string &room);
   void leave_unconfirmed(const std::string &room, const std::string &why);
+  static void refuse_overtaken(redis_lane &lane, const redis_publish &by);
   void note_place(const std::string &room, const broker_position &at);
   void settle_all();
 

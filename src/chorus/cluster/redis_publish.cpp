@@ -145,8 +145,24 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
   else {
     const broker_position at{text_at(o.reply, 1), offset};
     note_place(p->room, at);
+    refuse_overtaken(lane, *p);
     finish(p, at);
   }
+}
+
+// Those before it were not executed, and would come too late now.
+void redis_engine::refuse_overtaken(redis_lane &lane, const redis_publish &by) {
+  const auto overtaken = [&](const redis_publish &p) {
+    return &p != &by && p.again && !p.on_its_way;
+  };
+  std::vector<std::shared_ptr<redis_publish>> all;
+  for (auto &flying = lane.flying; !flying.empty() && overtaken(*flying.front());
+       flying.pop_front())
+    all.push_back(std::move(flying.front()));
+  for (const auto &p : all)
+    (*p->answer)(failure(error::lost, stage::open,
+                         "Redis did not execute commands when its turn came, and took a later "
+                         "message of the room"));
 }
 
 void redis_engine::note_place(const std::string &room, const broker_position &at) {

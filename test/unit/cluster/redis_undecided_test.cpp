@@ -183,6 +183,33 @@ BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
   BOOST_CHECK_EQUAL_COLLECTIONS(asked.begin(), asked.end(), expected.begin(), expected.end());
 }
 
+// The first is not executed when it is sent again, the others are.
+BOOST_AUTO_TEST_CASE(what_was_overtaken_does_not_come_later) {
+  unsigned got = 0;
+  std::string sent; // again
+  fake_redis server(
+      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
+        if (!is_script(command))
+          return good_answer(command);
+        if (connection == 0)
+          return ++got == 3 ? std::nullopt : std::optional<std::string>("");
+        if (is_look_up(command))
+          return nothing_there;
+        sent += command[5].back();
+        return sent == "1" ? busy : done_at(17);
+      });
+  node one(server.url());
+  answers all;
+  for (const auto *text : {"1", "2", "3"})
+    one.engine->publish(one.make("r", text, keep(10)), all.next());
+  const auto became = all.all();
+  BOOST_REQUIRE(became[0].has_error());
+  BOOST_CHECK(became[0].error() == chorus::error::lost);
+  BOOST_CHECK(became[1].has_value());
+  BOOST_CHECK(became[2].has_value());
+  BOOST_CHECK_EQUAL(sent, "123");
+}
+
 // One that finds no room among the calls on their way keeps those behind it back.
 BOOST_AUTO_TEST_CASE(what_is_refused_before_it_is_sent_is_not_overtaken) {
   const std::string wide(20'000, 'w'); // the name of a room: four times in a command
