@@ -6,7 +6,6 @@
 #include <chorus/server/room_link.hpp>
 
 #include <fstream>
-#include <iterator>
 #include <thread>
 #include <unistd.h>
 
@@ -112,7 +111,8 @@ private:
   // As one does that waits for a lock.
   static bool sleeps(int thread) {
     std::ifstream in("/proc/self/task/" + std::to_string(thread) + "/stat");
-    const std::string all{std::istreambuf_iterator<char>(in), {}};
+    std::string all;
+    std::getline(in, all);
     const auto name = all.rfind(") ");
     return thread != 0 && name != all.npos && all[name + 2] == 'S';
   }
