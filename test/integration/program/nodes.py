@@ -2,10 +2,15 @@
 tested with the library."""
 import json
 import os
+import pathlib
+import shutil
 import subprocess
+import tempfile
+import time
+import unittest
 import urllib.request
 
-from contract import OK, PATIENCE, PROTOCOL, USAGE, Contract, Serve, program, run
+from contract import OK, PATIENCE, PROTOCOL, USAGE, Contract, Serve, program, run, settings
 
 
 class Engines(Contract):
@@ -46,6 +51,74 @@ class Engines(Contract):
             with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/dashboard/stats.json",
                                         timeout=PATIENCE) as answer:
                 self.assertIsNone(json.load(answer)["broker"])
+
+
+class NatsByTls(Contract):
+    """A nats-server that takes TLS only, with a certificate of the tests' own authority."""
+
+    @classmethod
+    def setUpClass(cls):
+        refused = run("serve", "--broker", "nats://h", "no such option")
+        if "built without NATS" in refused.err:
+            raise unittest.SkipTest("the program was built without NATS")
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.temporary.cleanup)
+        folder = cls.folder = pathlib.Path(cls.temporary.name)
+        subprocess.run(["sh", settings.certificates, folder], check=True, timeout=PATIENCE)
+        where = shutil.which("nats-server", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        if not where:
+            raise AssertionError("nats-server is not installed; ./run test installs it")
+        cls.nats = subprocess.Popen(
+            [where, "--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir", folder / "data",
+             "--tls", "--tlscert", folder / "server.pem", "--tlskey", folder / "server.key",
+             "--ports_file_dir", folder], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        cls.addClassCleanup(cls.nats.wait, PATIENCE)
+        cls.addClassCleanup(cls.nats.kill)
+        cls.url = cls.until(cls.told_port, "nats-server tells no port")
+
+    @classmethod
+    def told_port(cls):
+        for file in cls.folder.glob("*.ports"):
+            try:
+                return json.loads(file.read_text())["nats"][0]
+            except ValueError:
+                pass  # not written to its end
+        return None
+
+    @staticmethod
+    def until(look, otherwise):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if found := look():
+                return found
+            time.sleep(0.01)
+        raise AssertionError(otherwise)
+
+    @staticmethod
+    def engine_of(server):
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/dashboard/stats.json",
+                                    timeout=PATIENCE) as answer:
+            return json.load(answer)["broker"]
+
+    def test_nodes_that_know_its_authority_share_rooms(self):
+        trusting = ("--broker", self.url, "--broker-ca", self.folder / "ca.pem")
+        with Serve(*trusting) as one, Serve(*trusting) as other:
+            for server in (one, other):
+                self.until(lambda at=server: self.engine_of(at)["connected"], "a node is not connected")
+            for server, said, heard in ((one, "from one\n", ["from one"]),
+                                        (other, "from the other\n", ["from one", "from the other"])):
+                ended = run("connect", server.url + "/ws/room/tea?history=1000", "--count",
+                            str(len(heard)), stdin=said.encode())
+                self.assert_status(ended, OK)
+                self.assertEqual(ended.out.decode().splitlines(), heard)
+
+    def test_others_are_told_why_not(self):
+        for more in ((), ("--broker-ca", self.folder / "stranger_ca.pem")):
+            with self.subTest(more), Serve("--broker", self.url, *more) as server:
+                part = "unable to get local issuer certificate"
+                self.until(lambda at=server: part in self.engine_of(at)["why"], "it does not say why")
+                self.assertFalse(self.engine_of(server)["connected"])
 
 
 class Rooms(Contract):
