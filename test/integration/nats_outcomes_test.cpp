@@ -206,4 +206,21 @@ BOOST_AUTO_TEST_CASE(leases_are_not_forgotten_when_a_reading_fails) {
   BOOST_CHECK(becomes_true([&] { return has(ear->heard(), "-a/x "); }));
 }
 
+// What another version, or somebody else, has put there.
+BOOST_AUTO_TEST_CASE(what_can_not_be_read_is_passed_over) {
+  auto one = node(patient());
+  const auto ear = one.listen("r");
+  const auto first = one.publish("r", "1", kept).value();
+  const auto token = chorus::detail::nats_token("r");
+  server.say("chorus.h.10000-0." + token, "garbage");
+  server.say("chorus.o." + token + ".m.1", "garbage");
+  server.say("chorus.o." + token + ".p.1", "garbage");
+  one.publish("r", "2", kept).value();
+  BOOST_CHECK(ear->hears("1 2 "));
+  BOOST_CHECK(becomes_true([&] { return one.engine->stats().unreadable == 3; }));
+  BOOST_CHECK_EQUAL(one.history("r", first), "2 ");
+  BOOST_CHECK_EQUAL(one.engine->stats().unreadable, 4U);
+  BOOST_CHECK_EQUAL(ear->gaps(), 0);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -49,7 +49,8 @@ public:
             .waiting = 7,
             .waiting_bytes = 800,
             .lag = 1500ms,
-            .away = 9s};
+            .away = 9s,
+            .unreadable = 8};
   }
 };
 
@@ -113,6 +114,7 @@ BOOST_AUTO_TEST_CASE(what_the_engine_counts_is_shown) {
   BOOST_TEST(s["chorus_broker_looked_up_total"] == 5);
   BOOST_TEST(s["chorus_broker_calls_refused_total"] == 4);
   BOOST_TEST(s["chorus_broker_gaps_total"] == 6);
+  BOOST_TEST(s["chorus_broker_unreadable_total"] == 8);
   BOOST_TEST(s["chorus_broker_calls"] == 7);
   BOOST_TEST(s["chorus_broker_call_bytes"] == 800);
   BOOST_TEST(s["chorus_broker_lag_seconds"] == 1.5);

@@ -214,8 +214,17 @@ BOOST_AUTO_TEST_CASE(what_can_not_be_read_is_passed_over) {
   one.publish("r", "2", keep(2000)).value();
   BOOST_CHECK(ear->hears("2 "));
   BOOST_CHECK_EQUAL(ear->gaps(), 0);
-  BOOST_CHECK_EQUAL(two.history("r"), "1 2 ");
+  const auto passed_over = [&](std::uint64_t count) {
+    return becomes_true([&] { return two.engine->stats().unreadable == count; });
+  };
+  BOOST_CHECK(passed_over(600));
   BOOST_CHECK_EQUAL(two.history("r", first), "2 ");
+  BOOST_CHECK(passed_over(1200));
+  for (const auto &bad : {std::string("p?"), "c" + first.epoch + " 1 +?", std::string("?")})
+    redis.ask({"PUBLISH", "chorus:{r}", bad});
+  BOOST_CHECK(passed_over(1203));
+  BOOST_CHECK_EQUAL(two.history("r"), "1 2 ");
+  BOOST_CHECK_EQUAL(one.engine->stats().unreadable, 0U);
 }
 
 // As by a replica that lacks the newest, and whose clock is behind.

@@ -224,6 +224,7 @@ broker_stats nats_core::stats() const {
   s.looked_up = looked_up_;
   s.refused = refused_;
   s.gaps = gaps_;
+  s.unreadable = unreadable_;
   s.waiting = waiting_;
   s.waiting_bytes = waiting_bytes_;
   s.lag =

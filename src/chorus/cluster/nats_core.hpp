@@ -143,6 +143,7 @@ public:
   void count_gap() noexcept { ++gaps_; }
   void count_looked_up() noexcept { ++looked_up_; }
   void count_received() noexcept { ++received_; }
+  void count_unreadable() noexcept { ++unreadable_; }
   // Of this engine and one thing that it sends, however often: a token.
   std::string unique() { return id_ + std::to_string(++sent_things_); }
   // The timer must look again no later than this.
@@ -224,7 +225,7 @@ private:
   std::multimap<clock::time_point, std::size_t> started_; // of what waits
   std::chrono::microseconds lag_{0};
   std::atomic<std::uint64_t> connects_{0}, disconnects_{0}, commands_{0}, received_{0},
-      looked_up_{0}, refused_{0}, gaps_{0};
+      looked_up_{0}, refused_{0}, gaps_{0}, unreadable_{0};
 };
 
 } // namespace chorus::detail

@@ -70,6 +70,8 @@ void nats_rooms::told(const room &r, const nats_event &e) {
   note(*r, e.sequence, m.has_value() ? m->content.size() : e.data.size());
   if (m.has_value())
     tell(r, [&](broker_listener &to) { to.on_message(*m); });
+  else
+    core_.count_unreadable();
 }
 
 void nats_rooms::forget_ahead(nats_room &r) {

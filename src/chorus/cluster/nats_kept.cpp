@@ -321,6 +321,8 @@ task<result<broker_page>> nats_rooms::read(room r, broker_position since) {
     auto m = message_of(*r, page.epoch, e.data, e.sequence);
     if (m.has_value())
       page.messages.push_back(std::move(*m));
+    else
+      core_.count_unreadable();
   }
   page.more = found.more;
   page.last = std::max(

@@ -379,6 +379,8 @@ task<result<>> nats_presence::sweep(std::string node, std::string but) {
 void nats_presence::changed(const std::string &name, const nats_event &e,
                             const std::function<void(const broker_change &)> &tell) {
   auto p = nats_present::parse(e.data, e.sequence);
+  if (!p)
+    core_.count_unreadable();
   if (!p || (p->what != nats_present::kind::in && p->what != nats_present::kind::out))
     return;
   broker_change c;

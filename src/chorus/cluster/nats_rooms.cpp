@@ -212,8 +212,10 @@ bool nats_rooms::is_new(std::string_view id) {
 
 void nats_rooms::passed_on(const room &r, const nats_event &e, std::string_view id, bool again) {
   auto m = read_broker_message(e.data);
-  if (m.has_error())
+  if (m.has_error()) {
+    core_.count_unreadable();
     return;
+  }
   if (!is_new(id) && again)
     return;
   m->room = r->name;

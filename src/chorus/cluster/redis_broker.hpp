@@ -272,6 +272,7 @@ private:
   std::uint64_t received_ = 0;
   std::uint64_t looked_up_ = 0;
   std::uint64_t gaps_ = 0;
+  std::uint64_t unreadable_ = 0;
   beat tick_{*this, &redis_engine::tick};
   beat lapse_{*this, &redis_engine::sweep};
 };

@@ -147,6 +147,7 @@ void redis_engine::take_stats() {
   all.received = received_;
   all.looked_up = looked_up_;
   all.gaps = gaps_;
+  all.unreadable = unreadable_;
   std::lock_guard lock(shared_->mutex);
   shared_->stats = all;
 }

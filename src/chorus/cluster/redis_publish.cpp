@@ -337,8 +337,10 @@ void redis_engine::history(const std::string &room, const broker_position &since
                   }
                   for (std::size_t i = 4; i < items.size(); i += 2) {
                     auto m = read_broker_message(items[i + 1].text);
-                    if (m.has_error()) // of another version, or somebody else's: the others count
+                    if (m.has_error()) { // of another version, or somebody else's: the others count
+                      ++self.unreadable_;
                       continue;
+                    }
                     m->room = room;
                     m->at = {page.epoch, redis_offset(items[i].text)};
                     page.messages.push_back(std::move(*m));

@@ -138,6 +138,7 @@ void redis_engine::came(std::string_view channel, std::string_view payload) {
   auto news = read_redis_news(payload);
   switch (news.is) {
   case redis_news::kind::unknown:
+    ++unreadable_;
     return;
   case redis_news::kind::gap:
     s.last = 0;
@@ -149,8 +150,10 @@ void redis_engine::came(std::string_view channel, std::string_view payload) {
     if (news.is == redis_news::kind::kept)
       came_kept(s, news);
     auto m = read_broker_message(news.rest);
-    if (m.has_error())
+    if (m.has_error()) {
+      ++unreadable_;
       return;
+    }
     m->room = s.room;
     if (news.is == redis_news::kind::kept)
       m->at = {news.epoch, news.offset};
@@ -160,8 +163,10 @@ void redis_engine::came(std::string_view channel, std::string_view payload) {
   case redis_news::kind::entered:
   case redis_news::kind::left: {
     auto who = read_broker_member(news.rest);
-    if (who.has_error())
+    if (who.has_error()) {
+      ++unreadable_;
       return;
+    }
     who->at = news.offset;
     broker_change change{s.room,
                          std::move(*who),

@@ -190,6 +190,10 @@ void add_broker(exposition &to, const chorus::detail::census &n) {
       .add(s.refused);
   to.counter("chorus_broker_gaps_total", "Times that something may have been lost on the way.")
       .add(s.gaps);
+  to.counter("chorus_broker_unreadable_total",
+             "Messages and changes of presence that were passed over since this version can't read "
+             "them.")
+      .add(s.unreadable);
   to.counter("chorus_broker_requests_dropped_total",
              "What other servers asked of this one, dropped since it came faster than it was done.")
       .add(e.requests_dropped);

@@ -231,6 +231,7 @@ task<response> show_broker(shared_setup setup, request) {
   answer["looked_up"] = e.stats.looked_up;
   answer["calls_refused"] = e.stats.refused;
   answer["gaps"] = e.stats.gaps;
+  answer["unreadable"] = e.stats.unreadable;
   answer["calls"] = e.stats.waiting;
   answer["lag_seconds"] = seconds(e.stats.lag);
   json::object messages;

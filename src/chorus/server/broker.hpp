@@ -100,6 +100,9 @@ struct broker_stats {
   std::size_t waiting_bytes = 0; // of them
   std::chrono::microseconds lag{0};  // how long the oldest has waited, or the last answer took
   std::chrono::milliseconds away{0}; // without a connection, all in all
+  // Messages and changes of presence, come in or read from a history, that were passed over since this
+  // version can't read them.
+  std::uint64_t unreadable = 0;
 };
 
 // A node's part of one room.
