@@ -2,6 +2,7 @@
 
 #include "integration/nats_support.hpp"
 
+#include <chorus/cluster/nats_link.hpp>
 #include <chorus/cluster/nats_names.hpp>
 #include <chorus/cluster/wire.hpp>
 
@@ -221,6 +222,41 @@ BOOST_AUTO_TEST_CASE(what_can_not_be_read_is_passed_over) {
   BOOST_CHECK_EQUAL(one.history("r", first), "2 ");
   BOOST_CHECK_EQUAL(one.engine->stats().unreadable, 4U);
   BOOST_CHECK_EQUAL(ear->gaps(), 0);
+}
+
+BOOST_AUTO_TEST_CASE(what_comes_in_is_bounded_until_it_is_taken) {
+  chorus::detail::nats_event one;
+  one.data = std::string(400, 'x');
+  chorus::detail::nats_inbox box(2 * (sizeof one + one.data.size()));
+  int woken = 0;
+  box.open([&] { ++woken; });
+  for (int turn = 1; turn <= 3; ++turn) {
+    for (int i = 0; i < 5; ++i)
+      box.add(one);
+    const auto all = box.take();
+    BOOST_REQUIRE_EQUAL(all.size(), 3U);
+    BOOST_CHECK_EQUAL(all[1].data, one.data);
+    BOOST_CHECK(all[2].what == chorus::detail::nats_event::kind::missed);
+    BOOST_CHECK_EQUAL(woken, turn);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_waits_is_bounded_by_its_bytes) {
+  auto o = patient();
+  o.answer_timeout = 10min;
+  o.max_waiting_bytes = 100'000;
+  auto one = node(o);
+  one.publish("r", "1", kept).value();
+  const std::string large(60'000, 'x');
+  server.pause();
+  std::atomic<int> well{0};
+  one.engine->publish(one.make("r", large, kept), [&](const auto &r) { well += r.has_value(); });
+  const auto refused = one.publish("r", large, kept);
+  server.resume();
+  BOOST_REQUIRE(refused.has_error());
+  BOOST_CHECK(refused.error() == chorus::error::queue_full);
+  BOOST_REQUIRE(becomes_true([&] { return well == 1; }));
+  BOOST_CHECK(one.publish("r", large, kept).has_value());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
