@@ -4,6 +4,10 @@
 
 #include <chorus/cluster/redis_scripts.hpp>
 
+#include <algorithm>
+#include <sstream>
+#include <tuple>
+
 namespace {
 
 using namespace redis_test;
@@ -325,6 +329,62 @@ BOOST_AUTO_TEST_CASE(what_redis_refuses_is_said) {
   const auto next = one.publish("r", "6", keep(10)).value();
   BOOST_CHECK_EQUAL(next.epoch, "e");
   BOOST_CHECK_EQUAL(one.history("r"), "1 3 6 ");
+}
+
+// Not before what can only be answered without writing.
+BOOST_AUTO_TEST_CASE(what_may_have_been_published_elsewhere_is_not_said_to_be_refused) {
+  const auto at = one.publish("r", "1", keep(10)).value();
+  redis.ask({"CONFIG", "SET", "min-replicas-to-write", "1"});
+  const auto publish = [&](const char *trail) {
+    return redis.ask({"EVAL", chorus::detail::all_redis_scripts().publish.text, "2", "chorus:{r}:s",
+                      "chorus:{r}:m", "m", "chorus:{r}", "PUBLISH", "new", "10", "0", "1000000",
+                      "3600000", "", at.epoch, std::to_string(at.offset + 1), trail});
+  };
+  BOOST_CHECK(publish("1").find("NOREPLICAS") != std::string::npos);
+  BOOST_CHECK_EQUAL(publish("0"), "0\n" + at.epoch + "\n0");
+}
+
+BOOST_AUTO_TEST_CASE(a_look_up_takes_few_and_not_too_large_entries_at_a_time) {
+  const auto before = one.publish("r", "0", keep(100)).value();
+  std::vector<std::string> all;
+  for (int i = 0; i < 40; ++i) {
+    auto m = one.make("r", "x", keep(100));
+    m.origin = std::string(i % 2 == 0 ? 20 : 200, 'o') + std::to_string(i);
+    all.push_back(m.origin);
+    one.publish(std::move(m)).value();
+  }
+  const auto last = std::to_string(one.page("r").value().last);
+  const auto page = [&](const std::string &from, const char *messages, const char *bytes) {
+    std::istringstream lines(
+        redis.ask({"EVAL", chorus::detail::all_redis_scripts().look_up.text, "2", "chorus:{r}:s",
+                   "chorus:{r}:m", from, "60000", messages, bytes}));
+    std::vector<std::string> got;
+    for (std::string line; std::getline(lines, line);)
+      got.push_back(line);
+    return got;
+  };
+  for (const auto &[messages, bytes, each] :
+       {std::tuple("500", "1000000", 40U), std::tuple("500", "1", 16U),
+        std::tuple("17", "1000000", 32U)}) {
+    std::vector<std::string> seen;
+    for (auto from = std::to_string(before.offset); from != "0";) {
+      const auto got = page(from, messages, bytes);
+      BOOST_REQUIRE_GE(got.size(), 4U);
+      BOOST_CHECK_EQUAL(got[0], before.epoch);
+      BOOST_CHECK_EQUAL(got[1], "1");
+      BOOST_CHECK_EQUAL(got[2], last);
+      BOOST_CHECK_EQUAL((got.size() - 4) / 2,
+                        std::min<std::size_t>(each, all.size() - seen.size()));
+      for (std::size_t i = 5; i < got.size(); i += 2)
+        seen.push_back(got[i]);
+      from = got[3];
+    }
+    BOOST_CHECK(seen == all);
+  }
+  BOOST_CHECK_EQUAL(page("-1", "500", "1000000").size(), 4U + 2 * 41);
+  BOOST_CHECK_EQUAL(page("-1", "500", "1000000")[1], "1");
+  redis.ask({"XTRIM", "chorus:{r}:s", "MAXLEN", "=", "10"});
+  BOOST_CHECK_EQUAL(page(std::to_string(before.offset), "500", "1000000")[1], "0");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -79,6 +79,7 @@ struct redis_publish {
   redis_owed<broker_position> answer{};
   time_point sent{};       // first
   std::uint64_t known = 0; // offset before that; 0: none
+  std::uint64_t order = 0; // among those of its room
   bool on_its_way = false; // to be answered
   bool again = false;
   std::shared_ptr<redis_trail> trail{}; // of what is kept
@@ -88,6 +89,7 @@ struct redis_publish {
 struct redis_lane {
   std::deque<std::shared_ptr<redis_publish>> flying{}; // that are kept
   std::deque<std::shared_ptr<redis_publish>> waiting{};
+  std::uint64_t sent = 0;       // ever
   std::size_t on_their_way = 0; // of those flying, and what looks for them
   bool settling = false;
 };
@@ -97,7 +99,9 @@ struct redis_look_up {
   std::string room{};
   std::string from{}; // an offset; -1: by the time
   std::string since{};
-  bool all_kept = true; // that came after the first `from`
+  std::uint64_t until = 0;                 // what comes later was sent by others; 0: not known yet
+  bool all_kept = true;                    // that came after the first `from`
+  std::shared_ptr<redis_publish> newest{}; // of those flying that are there
   std::unordered_map<std::string, std::shared_ptr<redis_publish>> sought{}; // by origin
 };
 
@@ -228,7 +232,7 @@ private:
   void looked(const std::shared_ptr<redis_look_up> &l, const redis_outcome &o);
   void send_again(const std::string &room);
   void leave_unconfirmed(const std::string &room, const std::string &why);
-  static void refuse_overtaken(redis_lane &lane, const redis_publish &by);
+  static void end_overtaken(redis_lane &lane, const redis_publish &by, const failure &why);
   void note_place(const std::string &room, const broker_position &at);
   void settle_all();
 

@@ -13,11 +13,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Bounds of a page of history, as far as its last message allows.
+// Bounds of a page of history, and of what is looked at in one go, as far as the last messages allow.
 constexpr const char *page_messages = "500";
 constexpr const char *page_bytes = "1048576";
-// So many entries Redis looks at in one go, some 1 ms.
-constexpr std::size_t look_up_page = 500;
 // By so much the clocks of this machine and of Redis may drift apart while an outcome is looked up.
 constexpr std::chrono::milliseconds drift = 5s;
 
@@ -81,7 +79,9 @@ void redis_engine::send(const std::shared_ptr<redis_publish> &p) {
     p->sent = home_->now();
     p->trail = std::make_shared<redis_trail>();
     p->known = seen.offset;
-    lanes_[p->room].flying.push_back(p);
+    auto &lane = lanes_[p->room];
+    p->order = ++lane.sent;
+    lane.flying.push_back(p);
   }
   p->on_its_way = true;
   ++lanes_[p->room].on_their_way;
@@ -145,24 +145,25 @@ void redis_engine::sent_kept(const std::shared_ptr<redis_publish> &p, const redi
   else {
     const broker_position at{text_at(o.reply, 1), offset};
     note_place(p->room, at);
-    refuse_overtaken(lane, *p);
+    end_overtaken(lane, *p,
+                  failure(error::lost, stage::open,
+                          "Redis did not execute commands when its turn came, and took a later "
+                          "message of the room"));
     finish(p, at);
   }
 }
 
-// Those before it were not executed, and would come too late now.
-void redis_engine::refuse_overtaken(redis_lane &lane, const redis_publish &by) {
-  const auto overtaken = [&](const redis_publish &p) {
-    return &p != &by && p.again && !p.on_its_way;
-  };
+// Those before it that were sent again and are not on their way would come too late now.
+void redis_engine::end_overtaken(redis_lane &lane, const redis_publish &by, const failure &why) {
   std::vector<std::shared_ptr<redis_publish>> all;
-  for (auto &flying = lane.flying; !flying.empty() && overtaken(*flying.front());
-       flying.pop_front())
+  for (auto &flying = lane.flying; !flying.empty(); flying.pop_front()) {
+    const auto &p = *flying.front();
+    if (p.order >= by.order || p.on_its_way || !p.again)
+      break;
     all.push_back(std::move(flying.front()));
+  }
   for (const auto &p : all)
-    (*p->answer)(failure(error::lost, stage::open,
-                         "Redis did not execute commands when its turn came, and took a later "
-                         "message of the room"));
+    (*p->answer)(why);
 }
 
 void redis_engine::note_place(const std::string &room, const broker_position &at) {
@@ -241,7 +242,7 @@ void redis_engine::look_up(const std::string &room, redis_lane &lane) {
 void redis_engine::look_on(const std::shared_ptr<redis_look_up> &l) {
   pool_->script(all_redis_scripts().look_up,
                 {shared_->names.key(l->room, ":s"), shared_->names.key(l->room, ":m")},
-                {l->from, l->since, number(look_up_page)},
+                {l->from, l->since, page_messages, page_bytes},
                 then([l](redis_engine &self, const redis_outcome &o) { self.looked(l, o); }));
 }
 
@@ -264,19 +265,27 @@ void redis_engine::looked(const std::shared_ptr<redis_look_up> &l, const redis_o
   }
   for (std::size_t i = 4; i < items.size(); i += 2)
     if (auto found = l->sought.extract(items[i + 1].text)) {
+      const auto &p = found.mapped();
+      if (!l->newest || l->newest->order < p->order)
+        l->newest = p;
       ++looked_up_;
       const broker_position at{text_at(o.reply, 0), redis_offset(items[i].text)};
       note_place(l->room, at);
-      finish(found.mapped(), at);
+      finish(p, at);
     }
   l->all_kept = l->all_kept && number_at(o.reply, 1) != 0;
-  if (number_at(o.reply, 3) != 0 && !l->sought.empty()) {
-    l->from = number(number_at(o.reply, 2));
+  l->until = l->until != 0 ? l->until : number_at(o.reply, 2);
+  if (const auto next = number_at(o.reply, 3); next != 0 && next < l->until && !l->sought.empty()) {
+    l->from = number(next);
     look_on(l);
     return;
   }
+  // One that is missing before another that is there was not executed, or by another process that lost it.
+  if (l->newest && l->all_kept)
+    end_overtaken(lane, *l->newest,
+                  unconfirmed("Redis has it not, and has got a later message of the room"));
   --lane.on_their_way;
-  if (l->sought.empty())
+  if (lane.flying.empty())
     settle(l->room);
   else if (l->all_kept)
     send_again(l->room);

@@ -37,14 +37,15 @@ if not e then
   e, l, c, b = ARGV[4], 0, 0, 0
   if call('EXISTS', s) == 1 then call('DEL', s) end
 end
+-- Another process may have published it, whose newest data may be lost; or it was here, and all has gone.
+-- Before anything is written: what refuses writes would say that it was not published.
+if ARGV[#ARGV] == '0' or (ARGV[9] == '1' and not h[1]) then return {0, e, 0} end
 -- Redis has come back with older data: members of other nodes are told of that before they get more.
 if h[1] and ARGV[10] == e and tonumber(ARGV[11]) > l then
   h[6], e, l = e, ARGV[4], tonumber(ARGV[11])
   call('HSET', m, 'e', e, 'x', h[6], 'y', text(l), 'l', text(l))
   redis.pcall(ARGV[3], ARGV[2], 'g')
 end
--- Another process may have published it, whose newest data may be lost; or it was here, and all has gone.
-if ARGV[#ARGV] == '0' or (ARGV[9] == '1' and not h[1]) then return {0, e, 0} end
 -- The clock of a replica that has taken over may be behind.
 local seen = 0
 if ARGV[10] == e or ARGV[10] == h[6] or not h[1] then seen = tonumber(ARGV[11]) end
@@ -97,20 +98,27 @@ constexpr std::string_view look_up_text = R"lua(
 local s = KEYS[1]
 local h = call('HMGET', KEYS[2], 'e', 'l')
 if not h[1] then return {'', 1, 0, 0} end
-local l, from, most = tonumber(h[2] or 0), tonumber(ARGV[1]), tonumber(ARGV[3])
+local l, from = tonumber(h[2] or 0), tonumber(ARGV[1])
 if from < 0 or from > l then from = math.max(0, (now() - base - tonumber(ARGV[2])) * 4096) end
 local first = call('XRANGE', s, '-', '+', 'COUNT', 1)[1]
 local all = (first and tonumber(first[2][2]) or l) <= from
 local page = {h[1], all and 1 or 0, l, 0}
-local some = call('XRANGE', s, '(' .. id(from), '+', 'COUNT', most)
-for _, one in ipairs(some) do
-  local message = one[2][6]
-  local size, at = string.byte(message, 3) or 0, 4
-  if size >= 128 then size, at = size - 128 + 128 * (string.byte(message, 4) or 0), 5 end
-  page[#page + 1] = one[1]
-  page[#page + 1] = string.sub(message, at, at + size - 1)
+local count, bytes, most, most_bytes = 0, 0, tonumber(ARGV[3]), tonumber(ARGV[4])
+while count < most and bytes < most_bytes do
+  local some = call('XRANGE', s, '(' .. id(from), '+', 'COUNT', 16)
+  if #some == 0 then return page end
+  for _, one in ipairs(some) do
+    local message = one[2][6]
+    local size, at = string.byte(message, 3) or 0, 4
+    if size >= 128 then size, at = size - 128 + 128 * (string.byte(message, 4) or 0), 5 end
+    page[#page + 1] = one[1]
+    page[#page + 1] = string.sub(message, at, at + size - 1)
+    bytes = bytes + #message
+  end
+  count = count + #some
+  from = offset(some[#some][1])
 end
-if #some == most then page[3], page[4] = offset(some[most][1]), 1 end
+page[4] = from
 return page
 )lua";
 

@@ -33,8 +33,9 @@ struct redis_scripts {
   // are known to be given (empty and 0: none); last the trail's.
   // {offset, epoch, receivers}; offset 0: whether it was published before can't be known any more.
   redis_script publish;
-  // KEYS s m; ARGV an offset, or -1 and since how many ms; how many of a page. What has come after that:
-  // {epoch, whether all of it is kept, where to go on, more, id, origin, ...}; epoch empty: nothing is there.
+  // KEYS s m; ARGV an offset, or -1 and since how many ms; messages and bytes of a page. What came after that:
+  // {epoch, whether all of it is kept, last, where to go on (0: that is all), id, origin, ...}; an empty
+  // epoch: nothing is there.
   redis_script look_up;
   // KEYS s m; ARGV epoch and offset, new epoch, channel, verb, time to live, messages and bytes of a page.
   // {epoch, last, trimmed, more, id, message, ...}

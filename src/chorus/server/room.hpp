@@ -129,7 +129,7 @@ struct room_stats {
   std::size_t waiting = 0;       // messages, now, for the broker's engine to come back
   std::uint64_t unconfirmed = 0; // of which the broker does not know whether anybody gets them
   std::uint64_t unnumbered = 0;  // that members here got without a place, and nobody else
-  // These two and `unnumbered` are all that a member who was there all the time got.
+  // These two and `unnumbered` are all that a member who was there all the time got of what gets a place.
   std::uint64_t relayed = 0;  // that came from the engine as they were published, here or elsewhere
   std::uint64_t replayed = 0; // read from the history for members who were there
   std::chrono::milliseconds degraded{0}; // how long members got messages without a place

@@ -27,6 +27,16 @@ bool is_look_up(const fake_redis::words &command) {
   const auto &script = chorus::detail::all_redis_scripts().look_up;
   return is_script(command) && (command[1] == script.text || command[1] == script.sha);
 }
+// Of a look-up that sees the messages "me:1" at 1 and so on.
+std::string page_of(std::size_t from, std::size_t to, std::size_t last, std::size_t next) {
+  std::string items;
+  for (auto i = from; i != to; ++i)
+    for (const auto &text : {"1577836800000-" + std::to_string(i), "me:" + std::to_string(i)})
+      items += "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+  return "*" + std::to_string(4 + 2 * (to - from)) +
+         "\r\n$1\r\ne\r\n:1\r\n:" + std::to_string(last) + "\r\n:" + std::to_string(next) + "\r\n" +
+         items;
+}
 const std::string nothing_there = "*4\r\n$1\r\ne\r\n:1\r\n:0\r\n:0\r\n";
 
 const std::string busy = "-BUSY Redis is busy running a script.\r\n";
@@ -136,19 +146,18 @@ BOOST_AUTO_TEST_CASE(a_look_up_that_is_refused_for_good_leaves_it_unconfirmed) {
   }
 }
 
-// All that is undecided in a room is looked for at once, page by page, and nothing is sent again of what is
-// there: some of it on the first page, some on the second, and the last on neither.
+void publish_numbers(node &by, std::size_t count, answers &all) {
+  for (std::size_t i = 1; i <= count; ++i) {
+    auto m = by.make("r", std::to_string(i), keep(10'000));
+    m.origin = "me:" + std::to_string(i);
+    by.engine->publish(std::move(m), all.next());
+  }
+}
+
+// All that is undecided in a room is looked for at once, page by page, up to what was there when that began;
+// and nothing is sent again but the last, which is on neither page.
 BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
   constexpr std::size_t count = 1000;
-  const auto page_of = [](std::size_t from, std::size_t to, bool more) {
-    std::string items;
-    for (auto i = from; i != to; ++i)
-      for (const auto &text : {"1577836800000-" + std::to_string(i), "me:" + std::to_string(i)})
-        items += "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
-    return "*" + std::to_string(4 + 2 * (to - from)) +
-           "\r\n$1\r\ne\r\n:1\r\n:" + std::to_string(to - 1) + "\r\n:" + (more ? "1" : "0") +
-           "\r\n" + items;
-  };
   std::mutex mutex;
   std::vector<std::string> asked; // from where on, and what was sent again
   std::size_t got = 0;
@@ -164,15 +173,12 @@ BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
           return done_at(5000);
         }
         asked.push_back(command[5]);
-        return asked.size() == 1 ? page_of(1, 500, true) : page_of(500, count, false);
+        return asked.size() == 1 ? page_of(1, 500, count - 1, 499)
+                                 : page_of(500, count, 10 * count, count - 1); // and more has come
       });
   node one(server.url());
   answers all;
-  for (std::size_t i = 1; i <= count; ++i) {
-    auto m = one.make("r", "x", keep(10'000));
-    m.origin = "me:" + std::to_string(i);
-    one.engine->publish(std::move(m), all.next());
-  }
+  publish_numbers(one, count, all);
   std::uint64_t offset = 0;
   for (const auto &r : all.all()) {
     BOOST_REQUIRE_MESSAGE(r.has_value(), r.error().message());
@@ -181,6 +187,36 @@ BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
   const std::vector<std::string> expected{"-1", "499", "sent again"};
   std::lock_guard lock(mutex);
   BOOST_CHECK_EQUAL_COLLECTIONS(asked.begin(), asked.end(), expected.begin(), expected.end());
+}
+
+// The first was not executed when it was sent again, the second was, and that is only found out later.
+BOOST_AUTO_TEST_CASE(what_is_missing_before_another_does_not_come_later) {
+  unsigned got = 0;
+  std::string sent; // again
+  fake_redis server(
+      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
+        if (!is_script(command))
+          return good_answer(command);
+        if (connection == 0)
+          return ++got == 3 ? std::nullopt : std::optional<std::string>("");
+        if (is_look_up(command))
+          return connection == 1 ? nothing_there : page_of(2, 3, 2, 0);
+        sent += command[5].back();
+        if (connection == 1)
+          return sent == "1" ? std::optional(busy) : std::nullopt;
+        return done_at(17);
+      });
+  node one(server.url());
+  answers all;
+  publish_numbers(one, 3, all);
+  const auto became = all.all();
+  BOOST_REQUIRE(became[0].has_error());
+  BOOST_CHECK(became[0].error() == chorus::error::unconfirmed);
+  BOOST_REQUIRE(became[1].has_value());
+  BOOST_CHECK_EQUAL(became[1]->offset, 2U);
+  BOOST_REQUIRE(became[2].has_value());
+  BOOST_CHECK_EQUAL(became[2]->offset, 17U);
+  BOOST_CHECK_EQUAL(sent, "123");
 }
 
 // The first is not executed when it is sent again, the others are.
