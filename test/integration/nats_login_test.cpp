@@ -134,4 +134,30 @@ BOOST_AUTO_TEST_CASE(who_is_refused_leaves_nothing) {
   BOOST_CHECK_EQUAL(woken, before);
 }
 
+// What is published then would overtake what was under way, and is not known to be lost yet.
+BOOST_AUTO_TEST_CASE(nothing_goes_by_a_connection_that_is_not_known_of) {
+  using chorus::detail::nats_link;
+  nats_process server;
+  const chorus::nats_options o;
+  nats_link link(chorus::detail::parse_nats_target(server.url(), o).value(), o);
+  const auto is_told = [&] {
+    for (const auto &e : link.take())
+      if (e.what == chorus::detail::nats_event::kind::up)
+        return true;
+    return false;
+  };
+  BOOST_REQUIRE(link.connect([] {}));
+  BOOST_REQUIRE(becomes_true(is_told));
+  BOOST_CHECK(link.publish("a", {}, "1", {}));
+  for (int i = 0; i < 2; ++i) {
+    server.kill();
+    BOOST_REQUIRE(becomes_true([&] { return !link.open(); }));
+    server.start();
+    BOOST_REQUIRE(becomes_true([&] { return link.open(); }));
+    BOOST_CHECK(link.publish("a", {}, "2", {}).error() == chorus::error::lost);
+    BOOST_REQUIRE(becomes_true(is_told));
+    BOOST_CHECK(link.publish("a", {}, "3", {}));
+  }
+}
+
 BOOST_AUTO_TEST_SUITE_END()

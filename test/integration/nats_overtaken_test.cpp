@@ -21,6 +21,7 @@
 #include <deque>
 #include <filesystem>
 #include <future>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -67,6 +68,10 @@ public:
   // Answers to requests of this subject stay here; empty: of none any more.
   void hold(const std::string &subject) {
     asio::post(io_, [this, subject] { subject_ = subject; });
+  }
+  // The first request with this in it does not reach the server: nobody is there who answers.
+  void turn_away(const std::string &text) {
+    asio::post(io_, [this, text] { turned_away_ = text; });
   }
   std::size_t held() const { return held_; } // ever
   // The oldest of them goes on.
@@ -117,8 +122,19 @@ private:
   }
   void asked(const shared_pair &p, const std::string &one) {
     const auto words = chorus::detail::split(one, ' ');
+    if (words[0] == "SUB")
+      subscriptions_[std::string(words[1])] =
+          chorus::detail::to_number(words.back().substr(0, words.back().find('\r')));
     if (words[0].ends_with("PUB") && words[1] == subject_)
       inboxes_.insert(std::string(words[2]));
+    if (words[0] == "HPUB" && !turned_away_.empty() && one.find(turned_away_) != one.npos) {
+      turned_away_.clear();
+      const std::string to(words[2]);
+      const auto by = subscriptions_.at(to.substr(0, to.rfind('.')) + ".*");
+      give(p->client,
+           "HMSG " + to + ' ' + std::to_string(by) + " 16 16\r\nNATS/1.0 503\r\n\r\n\r\n");
+      return;
+    }
     give(p->server, one);
   }
   void answered(const shared_pair &p, const std::string &one) {
@@ -139,6 +155,8 @@ private:
   asio::io_context io_{1};
   tcp::acceptor listener_;
   std::string subject_;
+  std::string turned_away_;
+  std::map<std::string, std::uint64_t> subscriptions_;
   std::set<std::string> inboxes_;
   std::deque<std::pair<shared_pair, std::string>> kept_;
   std::atomic<std::size_t> held_{0};
@@ -207,6 +225,28 @@ BOOST_AUTO_TEST_CASE(an_answer_that_comes_late_is_no_loss) {
   server.start();
   BOOST_REQUIRE(is_up(one) && is_up(other));
   BOOST_CHECK_NE(one.page("r", third).value().epoch, third.epoch);
+}
+
+// As at a server that has started and has not yet found all of its streams.
+BOOST_AUTO_TEST_CASE(what_found_no_stream_does_not_come_behind_others) {
+  holding_relay between(server.port());
+  auto one = node(between.url());
+  BOOST_REQUIRE(is_up(one));
+  one.publish("r", "0", kept).value();
+  between.turn_away("first");
+  std::vector<std::promise<chorus::result<chorus::broker_position>>> became(2);
+  int i = 0;
+  for (const auto *text : {"first", "second"})
+    one.engine->publish(one.make("r", text, kept), [&to = became[static_cast<std::size_t>(i++)]](
+                                                       auto r) { to.set_value(std::move(r)); });
+  const auto first = became[0].get_future().get();
+  BOOST_CHECK(became[1].get_future().get().has_value());
+  BOOST_REQUIRE(first.has_error());
+  BOOST_CHECK(first.error() == chorus::error::lost);
+  BOOST_CHECK_EQUAL(one.history("r"), "0 second ");
+  // Alone it is sent again.
+  between.turn_away("third");
+  BOOST_CHECK(one.publish("r", "third", kept).has_value());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -136,6 +136,7 @@ void nats_rooms::sent(const room &r, const std::shared_ptr<nats_operation> &o,
     broker_position at;
     at.epoch = r->record ? r->record->epoch : std::string();
     at.offset = a.sequence;
+    refuse_overtaken(r, *o);
     drop(r, o);
     note(*r, a.sequence, o->size);
     if (const auto stays = too_much(*r, *o); stays != 0 && r->record)
@@ -164,6 +165,23 @@ void nats_rooms::sent(const room &r, const std::shared_ptr<nats_operation> &o,
   }
   if (r->in_flight == 0)
     pump(r);
+}
+
+// Those before it found no stream, and would come too late now.
+void nats_rooms::refuse_overtaken(const room &r, const nats_operation &by) {
+  std::vector<std::shared_ptr<nats_operation>> all;
+  for (const auto &o : r->operations) {
+    if (o.get() == &by)
+      break;
+    if (o->what == nats_operation::kind::message && o->tried && !o->running && !o->doubtful)
+      all.push_back(o);
+  }
+  for (const auto &o : all) {
+    drop(r, o);
+    o->refuse(failure(error::lost, stage::none,
+                      "NATS had no stream when its turn came, and took a later message of the "
+                      "room"));
+  }
 }
 
 // JetStream bounds the bytes of a stream, not those of a subject: who publishes looks after them, as far as

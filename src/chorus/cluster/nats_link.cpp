@@ -68,7 +68,24 @@ void tell(void *to, nats_event::kind what, std::string why = {}) {
   add(to, std::move(e));
 }
 
-void on_up(natsConnection *, void *to) { tell(to, nats_event::kind::up); }
+// How often it has connected again.
+std::uint64_t reconnects(natsConnection *c) {
+  natsStatistics *made = nullptr;
+  std::uint64_t times = 0;
+  if (natsStatistics_Create(&made) == NATS_OK && natsConnection_GetStats(c, made) == NATS_OK)
+    natsStatistics_GetCounts(made, nullptr, nullptr, nullptr, nullptr, &times);
+  natsStatistics_Destroy(made);
+  return times;
+}
+
+void tell_up(natsConnection *c, void *to) {
+  nats_event e;
+  e.what = nats_event::kind::up;
+  e.sequence = reconnects(c);
+  add(to, std::move(e));
+}
+
+void on_up(natsConnection *c, void *to) { tell_up(c, to); }
 
 void on_down(natsConnection *c, void *to) {
   const char *why = nullptr;
@@ -153,6 +170,7 @@ struct nats_link::state {
   nats_options options;
   natsConnection *connection = nullptr;
   std::uintptr_t inbox = 0; // its number
+  std::uint64_t known = 0;  // reconnects that were told
   // What libnats is given for it.
   void *to() const noexcept { return reinterpret_cast<void *>(inbox); }
 };
@@ -240,7 +258,7 @@ result<> nats_link::connect(std::function<void()> wake) {
   was_alone_ = alone_;
   alone_ = !(was_alone_ && nobody);
   if (s == NATS_OK)
-    tell(to, nats_event::kind::up);
+    tell_up(state_->connection, to);
   else if (s != NATS_NOT_YET_CONNECTED)
     return failure(error::lost, stage::open,
                    "the NATS server " + std::string(nobody ? "is not there: " : "refuses: ") +
@@ -248,11 +266,24 @@ result<> nats_link::connect(std::function<void()> wake) {
   return {};
 }
 
+bool nats_link::open() const {
+  return state_->connection &&
+         natsConnection_Status(state_->connection) == NATS_CONN_STATUS_CONNECTED;
+}
+
+std::vector<nats_event> nats_link::take() {
+  auto all = inbox_->take();
+  for (const auto &e : all)
+    if (e.what == nats_event::kind::up)
+      state_->known = e.sequence;
+  return all;
+}
+
 result<> nats_link::publish(const std::string &subject, const std::string &reply,
                             std::string_view body, const nats_headers &headers) {
-  // While it reconnects libnats takes one message, whatever the size of its buffer.
-  if (!state_->connection ||
-      natsConnection_Status(state_->connection) != NATS_CONN_STATUS_CONNECTED)
+  // While it reconnects libnats takes one message, whatever the size of its buffer. And on a connection
+  // that is not known to be another one this would overtake what has gone with the one before.
+  if (!open() || reconnects(state_->connection) != state_->known)
     return trouble(NATS_CONNECTION_DISCONNECTED);
   natsMsg *made = nullptr;
   auto s = natsMsg_Create(&made, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),

@@ -23,9 +23,9 @@ struct nats_event {
   std::string data{};
   // Of what a stream has kept and published again.
   std::string stream{};
-  std::uint64_t sequence = 0;
-  std::uint64_t before = 0; // the sequence of the message before it with that subject
-  int status = 0;           // of JetStream's and the server's own answers; 0: none
+  std::uint64_t sequence = 0; // up: how often it has connected again
+  std::uint64_t before = 0;   // the sequence of the message before it with that subject
+  int status = 0;             // of JetStream's and the server's own answers; 0: none
 };
 
 // What libnats' threads fill.
@@ -62,11 +62,13 @@ public:
   // The last attempt was made without libnats going on by itself, which tells no reasons.
   bool alone() const noexcept { return was_alone_; }
   void close();
-  std::vector<nats_event> take() { return inbox_->take(); }
+  std::vector<nats_event> take();
+  bool open() const; // now, by libnats' word
   // Of the process: as many as links that were told to connect and not to close.
   static std::size_t open_inboxes();
 
-  // Handed to the connection; that says nothing of its arrival. Fails with message_too_big or lost.
+  // Handed to the connection; that says nothing of its arrival. Fails with message_too_big or lost; also
+  // with lost until `take` has said that there is another connection.
   result<> publish(const std::string &subject, const std::string &reply, std::string_view body,
                    const nats_headers &headers);
 

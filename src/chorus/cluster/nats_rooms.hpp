@@ -154,6 +154,7 @@ private:
   void send(const room &r, const std::shared_ptr<nats_operation> &o);
   void sent(const room &r, const std::shared_ptr<nats_operation> &o, const nats_reply &reply);
   void drop(const room &r, const std::shared_ptr<nats_operation> &o);
+  void refuse_overtaken(const room &r, const nats_operation &by);
   void give_up(const room &r, const std::shared_ptr<nats_operation> &o, const failure &why);
   static void note(nats_room &r, std::uint64_t sequence, std::size_t size);
   // Where the room has more bytes than it may: the first message that stays; 0: all may.
