@@ -13,18 +13,9 @@ namespace {
 
 using namespace nats_test;
 
-struct faults : one_server {
-  static bool is_up(const asker &a) {
-    return becomes_true([&] { return a.engine->status().connected; });
-  }
-  static bool is_down(const asker &a) {
-    return becomes_true([&] { return !a.engine->status().connected; });
-  }
-};
-
 } // namespace
 
-BOOST_FIXTURE_TEST_SUITE(nats_faults, faults)
+BOOST_FIXTURE_TEST_SUITE(nats_faults, one_server)
 
 BOOST_AUTO_TEST_CASE(a_restart_with_its_data_loses_nothing) {
   auto one = node();

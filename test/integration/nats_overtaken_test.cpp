@@ -1,9 +1,7 @@
 // Answers of NATS that others overtake, as they do under load: a relay before the server holds them.
 
-#include "support/broker_calls.hpp"
-#include "support/nats_process.hpp"
+#include "integration/nats_support.hpp"
 
-#include <chorus/cluster/nats.hpp>
 #include <chorus/cluster/nats_names.hpp>
 
 #include <boost/asio/awaitable.hpp>
@@ -28,10 +26,8 @@
 namespace {
 
 namespace asio = boost::asio;
-using namespace std::chrono_literals;
+using namespace nats_test;
 using asio::ip::tcp;
-using test_support::asker;
-using test_support::becomes_true;
 
 // One line of the protocol with the payload that it announces; empty: it has not come whole.
 std::string take_one(std::string &got) {
@@ -163,23 +159,11 @@ private:
   std::thread thread_;
 };
 
-struct overtaken {
-  test_support::nats_process server;
-  chorus::room_options kept;
-  overtaken() { kept.history_messages = 10'000; }
-
+struct overtaken : one_server {
   static asker node(const std::string &url) {
     chorus::nats_options o;
     o.answer_timeout = 10min; // nothing here waits for its end
-    auto made = chorus::nats(url, std::move(o));
-    made->attach({}).value();
-    return asker(std::move(made));
-  }
-  static bool is_up(const asker &a) {
-    return becomes_true([&] { return a.engine->status().connected; });
-  }
-  static bool is_down(const asker &a) {
-    return becomes_true([&] { return !a.engine->status().connected; });
+    return node_at(url, std::move(o));
   }
 };
 

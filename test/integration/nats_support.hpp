@@ -19,6 +19,13 @@ inline asker node_at(const std::string &url, chorus::nats_options o) {
   return asker(std::move(made));
 }
 
+inline bool is_up(const asker &a) {
+  return becomes_true([&] { return a.engine->status().connected; });
+}
+inline bool is_down(const asker &a) {
+  return becomes_true([&] { return !a.engine->status().connected; });
+}
+
 inline chorus::nats_options patient() {
   chorus::nats_options o;
   o.answer_timeout = 20s; // on a slow machine, too

@@ -41,15 +41,17 @@ const std::string nothing_there = "*4\r\n$1\r\ne\r\n:1\r\n:0\r\n:0\r\n";
 
 const std::string busy = "-BUSY Redis is busy running a script.\r\n";
 
-// The first connection ends with a publish; the next one answers when it is looked up, and sent again.
-template <class F> auto ends_first(F answer) {
-  return [answer](unsigned connection,
-                  const fake_redis::words &command) -> std::optional<std::string> {
+// The first connection ends with so many publishes, none of which is answered; what comes by others is
+// answered by `answer`.
+template <class F> auto ends_with(unsigned count, F answer) {
+  return [answer, count,
+          got = 0U](unsigned connection,
+                    const fake_redis::words &command) mutable -> std::optional<std::string> {
     if (!is_script(command))
       return good_answer(command);
     if (connection == 0)
-      return std::nullopt;
-    return answer(command);
+      return ++got == count ? std::nullopt : std::optional<std::string>("");
+    return answer(connection, command);
   };
 }
 
@@ -58,17 +60,7 @@ BOOST_AUTO_TEST_SUITE(redis_undecided)
 // All of them at once, more than a stack holds or than allows looking at all for each.
 BOOST_AUTO_TEST_CASE(very_many_of_one_room_come_to_an_end) {
   constexpr unsigned count = 100'000;
-  unsigned got = 0;
-  fake_redis server(
-      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
-        if (!is_script(command))
-          return good_answer(command);
-        if (connection != 0)
-          return busy;
-        if (++got == count)
-          return std::nullopt;
-        return "";
-      });
+  fake_redis server(ends_with(count, [](unsigned, const fake_redis::words &) { return busy; }));
   chorus::redis_options o;
   o.answer_timeout = 60s;
   o.look_up_timeout = 1s;
@@ -89,7 +81,7 @@ BOOST_AUTO_TEST_CASE(very_many_of_one_room_come_to_an_end) {
 BOOST_AUTO_TEST_CASE(a_look_up_that_is_not_executed_is_made_again) {
   const std::string down = "-CLUSTERDOWN The cluster is down\r\n";
   std::string asked;
-  fake_redis server(ends_first([&](const fake_redis::words &command) -> std::string {
+  fake_redis server(ends_with(1, [&](unsigned, const fake_redis::words &command) -> std::string {
     asked += is_look_up(command) ? 'l' : 's'; // looked up, sent
     if (asked == "ll" || asked == "llls")
       return down;
@@ -136,9 +128,10 @@ BOOST_AUTO_TEST_CASE(a_look_up_that_is_refused_for_good_leaves_it_unconfirmed) {
         // It would have been written there, and was not before.
         std::tuple(nothing_there, std::string("-OOM command not allowed\r\n"),
                    chorus::error::lost)}) {
-    fake_redis server(ends_first([first = looked, then = sent](const fake_redis::words &command) {
-      return is_look_up(command) ? first : then;
-    }));
+    fake_redis server(
+        ends_with(1, [first = looked, then = sent](unsigned, const fake_redis::words &command) {
+          return is_look_up(command) ? first : then;
+        }));
     node one(server.url());
     const auto r = one.publish("r", "x", keep(10));
     BOOST_REQUIRE(r.has_error());
@@ -160,13 +153,8 @@ BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
   constexpr std::size_t count = 1000;
   std::mutex mutex;
   std::vector<std::string> asked; // from where on, and what was sent again
-  std::size_t got = 0;
-  fake_redis server(
-      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
-        if (!is_script(command))
-          return good_answer(command);
-        if (connection == 0)
-          return ++got == count ? std::nullopt : std::optional<std::string>("");
+  fake_redis server(ends_with(
+      count, [&](unsigned, const fake_redis::words &command) -> std::optional<std::string> {
         std::lock_guard lock(mutex);
         if (!is_look_up(command)) {
           asked.push_back("sent again");
@@ -175,7 +163,7 @@ BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
         asked.push_back(command[5]);
         return asked.size() == 1 ? page_of(1, 500, count - 1, 499)
                                  : page_of(500, count, 10 * count, count - 1); // and more has come
-      });
+      }));
   node one(server.url());
   answers all;
   publish_numbers(one, count, all);
@@ -191,21 +179,16 @@ BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
 
 // The first was not executed when it was sent again, the second was, and that is only found out later.
 BOOST_AUTO_TEST_CASE(what_is_missing_before_another_does_not_come_later) {
-  unsigned got = 0;
   std::string sent; // again
-  fake_redis server(
-      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
-        if (!is_script(command))
-          return good_answer(command);
-        if (connection == 0)
-          return ++got == 3 ? std::nullopt : std::optional<std::string>("");
+  fake_redis server(ends_with(
+      3, [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
         if (is_look_up(command))
           return connection == 1 ? nothing_there : page_of(2, 3, 2, 0);
         sent += command[5].back();
         if (connection == 1)
           return sent == "1" ? std::optional(busy) : std::nullopt;
         return done_at(17);
-      });
+      }));
   node one(server.url());
   answers all;
   publish_numbers(one, 3, all);
@@ -221,19 +204,14 @@ BOOST_AUTO_TEST_CASE(what_is_missing_before_another_does_not_come_later) {
 
 // The first is not executed when it is sent again, the others are.
 BOOST_AUTO_TEST_CASE(what_was_overtaken_does_not_come_later) {
-  unsigned got = 0;
   std::string sent; // again
   fake_redis server(
-      [&](unsigned connection, const fake_redis::words &command) -> std::optional<std::string> {
-        if (!is_script(command))
-          return good_answer(command);
-        if (connection == 0)
-          return ++got == 3 ? std::nullopt : std::optional<std::string>("");
+      ends_with(3, [&](unsigned, const fake_redis::words &command) -> std::optional<std::string> {
         if (is_look_up(command))
           return nothing_there;
         sent += command[5].back();
         return sent == "1" ? busy : done_at(17);
-      });
+      }));
   node one(server.url());
   answers all;
   for (const auto *text : {"1", "2", "3"})
