@@ -229,6 +229,11 @@ BOOST_AUTO_TEST_CASE(what_can_not_be_read_is_passed_over) {
   BOOST_CHECK(passed_over(1203));
   BOOST_CHECK_EQUAL(two.history("r"), "1 2 ");
   BOOST_CHECK_EQUAL(one.engine->stats().unreadable, 0U);
+  one.renew("a", 1h);
+  one.enter("r", "a", "1").value();
+  redis.ask({"HSET", "chorus:{r}:p", "b:1", "garbage", "b:2", "1 2 garbage"});
+  BOOST_CHECK_EQUAL(one.members("r").members.size(), 1U);
+  BOOST_CHECK(becomes_true([&] { return one.engine->stats().unreadable == 2; }));
 }
 
 // As by a replica that lacks the newest, and whose clock is behind.

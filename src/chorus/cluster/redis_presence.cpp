@@ -224,11 +224,9 @@ void redis_engine::listed(const std::shared_ptr<listing> &l, const redis_reply &
   const bool one_page = first && l->cursor == "0";
   for (std::size_t i = 3; i < r.items.size(); ++i) {
     auto who = read_present(r.items[i].text);
-    if (who.has_error()) {
-      (*l->answer)(who.error());
-      return;
-    }
-    if (one_page || l->seen.insert(who->id).second)
+    if (who.has_error()) // of another version, or somebody else's: the others count
+      ++unreadable_;
+    else if (one_page || l->seen.insert(who->id).second)
       l->all.members.push_back(std::move(*who));
   }
   if (l->cursor != "0") {
