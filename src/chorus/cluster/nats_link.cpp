@@ -118,6 +118,8 @@ failure trouble(natsStatus s) {
   if (s == NATS_MAX_PAYLOAD)
     return failure(error::message_too_big, stage::none,
                    "the message is larger than the NATS server takes: raise its max_payload");
+  if (s == NATS_INSUFFICIENT_BUFFER) // which libnats has none of while it reconnects
+    s = NATS_CONNECTION_DISCONNECTED;
   return failure(error::lost, stage::none,
                  std::string("the NATS server is away: ") + natsStatus_GetText(s));
 }
@@ -230,8 +232,8 @@ result<> nats_link::connect(std::function<void()> wake) {
   set(natsOptions_SetMaxReconnect(made, INT_MAX));
   set(natsOptions_SetReconnectWait(made, 200));
   set(natsOptions_SetReconnectJitter(made, 200, 500));
-  // As good as nothing waits in libnats while it reconnects, so that what is sent again keeps its order.
-  set(natsOptions_SetReconnectBufSize(made, 1));
+  // No message waits in libnats while it reconnects: it would go out before what is sent again.
+  set(natsOptions_SetReconnectBufSize(made, 0));
   set(natsOptions_UseGlobalMessageDelivery(made, true)); // no thread for each subscription
   set(natsOptions_SetErrorHandler(made, on_error, to));
   set(natsOptions_SetDisconnectedCB(made, on_down, to));
@@ -281,9 +283,8 @@ std::vector<nats_event> nats_link::take() {
 
 result<> nats_link::publish(const std::string &subject, const std::string &reply,
                             std::string_view body, const nats_headers &headers) {
-  // While it reconnects libnats takes one message, whatever the size of its buffer. And on a connection
-  // that is not known to be another one this would overtake what has gone with the one before.
-  if (!open() || reconnects(state_->connection) != state_->known)
+  // On a connection that is not known to be another one this would overtake what has gone with the one before.
+  if (!state_->connection || reconnects(state_->connection) != state_->known)
     return trouble(NATS_CONNECTION_DISCONNECTED);
   natsMsg *made = nullptr;
   auto s = natsMsg_Create(&made, subject.c_str(), reply.empty() ? nullptr : reply.c_str(),
