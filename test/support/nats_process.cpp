@@ -86,11 +86,19 @@ std::string nats_process::ask(const std::string &subject, const std::string &bod
 
 void nats_process::say(const std::string &subject, const std::string &body,
                        const std::string &headers) const {
+  say(std::vector<words>{{subject, body, headers}});
+}
+
+void nats_process::say(const std::vector<words> &all) const {
   const talker by(port(), 10);
-  const auto top = headers.empty() ? headers : "NATS/1.0\r\n" + headers + "\r\n";
-  by.give(hello + std::string(top.empty() ? "PUB " : "HPUB ") + subject + ' ' +
-          (top.empty() ? "" : std::to_string(top.size()) + ' ') +
-          std::to_string(top.size() + body.size()) + "\r\n" + top + body + "\r\nPING\r\n");
+  std::string text = hello;
+  for (const auto &one : all) {
+    const auto top = one.headers.empty() ? one.headers : "NATS/1.0\r\n" + one.headers + "\r\n";
+    text += (top.empty() ? "PUB " : "HPUB ") + one.subject + ' ' +
+            (top.empty() ? "" : std::to_string(top.size()) + ' ') +
+            std::to_string(top.size() + one.body.size()) + "\r\n" + top + one.body + "\r\n";
+  }
+  by.give(text + "PING\r\n");
   by.line("PONG");
 }
 

@@ -22,6 +22,10 @@ public:
   // Returns when the server has it. `headers`: as on the wire, each with its \r\n.
   void say(const std::string &subject, const std::string &body,
            const std::string &headers = {}) const;
+  struct words {
+    std::string subject, body, headers{};
+  };
+  void say(const std::vector<words> &all) const; // in this order
 
   // On the same port; returns when it answers.
   void start();
