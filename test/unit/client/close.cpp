@@ -104,7 +104,8 @@ BOOST_AUTO_TEST_CASE(while_open_it_sends_what_is_queued_first) {
   w.run([](world &here) -> task<> {
     listener l(here);
     auto o = eager({l.url()});
-    o.session.queue_bytes = 5'000; // most of it waits in the outbox
+    o.session.close_timeout = 10min; // nothing here waits for its end
+    o.session.queue_bytes = 5'000;   // most of it waits in the outbox
     client c(here.rt, std::move(o));
     auto p = co_await l.accept_open();
     co_await c.connected();
@@ -145,6 +146,7 @@ BOOST_AUTO_TEST_CASE(while_a_sender_waits_its_message_is_refused) {
   w.run([](world &here) -> task<> {
     listener l(here);
     auto o = eager({l.url()});
+    o.session.close_timeout = 10min; // nothing here waits for its end
     o.session.queue_bytes = 1'000;
     o.outbox_messages = 1;
     client c(here.rt, std::move(o));
