@@ -7,7 +7,6 @@
 #include <atomic>
 #include <filesystem>
 #include <map>
-#include <thread>
 
 namespace {
 
@@ -121,71 +120,16 @@ BOOST_AUTO_TEST_CASE(what_was_answered_is_there_once_and_in_order) {
   o.answer_timeout = 10s;
   auto one = node(o);
   auto two = node(o);
-  one.publish("r", "begin", kept).value();
-  std::atomic<bool> go_on{true};
-  std::mutex mutex;
-  std::map<int, chorus::result<chorus::broker_position>> outcomes;
-  std::atomic<int> asked{0};
-  std::thread publisher([&] {
-    while (go_on) {
-      const int i = asked++;
-      chorus::broker_message m;
-      m.room = "r";
-      m.content = std::to_string(i);
-      m.origin = "p:" + std::to_string(i);
-      m.keep = kept;
-      one.engine->publish(std::move(m), [&, i](auto r) {
-        std::lock_guard lock(mutex);
-        outcomes.emplace(i, std::move(r));
-      });
-      std::this_thread::sleep_for(200us);
-    }
-  });
-  const auto answered = [&] {
-    std::lock_guard lock(mutex);
-    return outcomes.size();
-  };
+  steady_publisher publisher(one, kept);
   for (int round = 0; round < 3; ++round) {
-    const auto so_far = answered();
-    BOOST_CHECK(becomes_true([&] { return answered() > so_far + 200; }));
+    BOOST_REQUIRE(publisher.goes_on());
     server.kill();
-    BOOST_CHECK(is_down(one) && is_down(two));
+    BOOST_REQUIRE(is_down(one) && is_down(two));
     server.start();
-    BOOST_CHECK(is_up(one) && is_up(two));
+    BOOST_REQUIRE(is_up(one) && is_up(two));
   }
-  const auto so_far = answered();
-  BOOST_CHECK(becomes_true([&] { return answered() > so_far + 200; }));
-  go_on = false;
-  publisher.join();
-  BOOST_REQUIRE(becomes_true([&] { return answered() == static_cast<std::size_t>(asked); }));
-  std::map<int, std::uint64_t> there;
-  chorus::broker_position since;
-  for (bool more = true; more;) {
-    const auto page = two.page("r", since).value();
-    for (const auto &m : page.messages)
-      if (m.content.str() != "begin")
-        BOOST_CHECK(there.emplace(std::stoi(m.content.str()), m.at.offset).second); // once
-    more = page.more;
-    if (more)
-      since = page.messages.back().at;
-  }
-  std::uint64_t last = 0;
-  std::size_t kept_ones = 0, refused = 0;
-  for (const auto &[i, r] : outcomes) {
-    if (r.has_value()) {
-      ++kept_ones;
-      BOOST_REQUIRE(there.contains(i));
-      BOOST_CHECK_EQUAL(there[i], r->offset);
-      BOOST_CHECK_GT(r->offset, last);
-      last = r->offset;
-    } else {
-      ++refused;
-      BOOST_CHECK(r.error() == chorus::error::lost);
-      BOOST_CHECK(!there.contains(i));
-    }
-  }
-  BOOST_TEST_MESSAGE(kept_ones << " kept, " << refused << " refused, "
-                               << one.engine->stats().looked_up << " sent again");
+  BOOST_REQUIRE(publisher.goes_on());
+  publisher.balances(two);
   BOOST_CHECK_GE(one.engine->stats().looked_up, 1U);
 }
 

@@ -3,6 +3,8 @@
 #include "integration/nats_support.hpp"
 #include "support/holding_relay.hpp"
 
+#include <chorus/cluster/nats_names.hpp>
+
 #include <boost/test/unit_test.hpp>
 
 #include <filesystem>
@@ -85,6 +87,41 @@ BOOST_AUTO_TEST_CASE(what_found_no_stream_does_not_come_behind_others) {
   // Alone it is sent again.
   between.turn_away("third");
   BOOST_CHECK(one.publish("r", "third", kept).has_value());
+}
+
+// Nobody may have said whether it is there until a cluster has a leader again.
+BOOST_AUTO_TEST_CASE(what_is_in_doubt_outlasts_a_stream_that_does_not_answer) {
+  holding_relay between(server.port());
+  chorus::nats_options o;
+  o.answer_timeout = 300ms;
+  o.look_up_timeout = 10min;
+  auto one = node_at(between.url(), o);
+  BOOST_REQUIRE(is_up(one));
+  one.publish("r", "1", kept).value();
+  between.hold("chorus.h.10000-0." + chorus::detail::nats_token("r"));
+  std::promise<chorus::result<chorus::broker_position>> became;
+  one.engine->publish(one.make("r", "in doubt", kept),
+                      [&](auto r) { became.set_value(std::move(r)); });
+  BOOST_REQUIRE(becomes_true([&] { return between.held() == 1; }));
+  between.turn_away("in doubt", 4);
+  between.hold({});
+  BOOST_CHECK(became.get_future().get().has_value());
+  BOOST_CHECK_EQUAL(one.history("r"), "1 in doubt ");
+}
+
+// As a cluster's new leader answers that has not looked yet at all that it has.
+BOOST_AUTO_TEST_CASE(an_answer_that_is_behind_is_no_loss) {
+  holding_relay between(server.port());
+  auto one = node(between.url());
+  BOOST_REQUIRE(is_up(one));
+  one.publish("r", "1", kept).value();
+  const auto second = one.publish("r", "2", kept).value();
+  between.change("\"last_seq\":2", "\"last_seq\":1");
+  between.turn_away("third"); // so that the stream is asked for
+  const auto third = one.publish("r", "third", kept).value();
+  BOOST_CHECK_EQUAL(between.changes(), 1U);
+  BOOST_CHECK_EQUAL(third.epoch, second.epoch);
+  BOOST_CHECK_EQUAL(one.page("r", second).value().epoch, second.epoch);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -6,6 +6,13 @@
 
 #include <chorus/cluster/nats.hpp>
 
+#include <boost/test/unit_test.hpp>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <thread>
+
 namespace nats_test {
 
 using namespace std::chrono_literals;
@@ -40,6 +47,86 @@ struct one_server {
   asker node(chorus::nats_options o = patient()) const {
     return node_at(server.url(), std::move(o));
   }
+};
+
+// Publishes to "r" all the time, each number once, whatever becomes of it.
+class steady_publisher {
+public:
+  steady_publisher(asker &by, const chorus::room_options &kept)
+      : by_(by), kept_(kept), thread_([this] { publish(); }) {}
+  ~steady_publisher() { end(); }
+  steady_publisher(const steady_publisher &) = delete;
+  steady_publisher &operator=(const steady_publisher &) = delete;
+
+  // Returns when so many more are kept.
+  bool goes_on(std::size_t more = 200) {
+    const auto until = kept_so_far_ + more;
+    return becomes_true([&] { return kept_so_far_ >= until; });
+  }
+  // Ends, and sees that what was kept is there once, in its order and at its place, and what was refused is
+  // not.
+  void balances(asker &reader) {
+    end();
+    BOOST_REQUIRE(becomes_true([&] { return answered() == asked_; }));
+    std::map<std::size_t, std::uint64_t> there;
+    chorus::broker_position since;
+    for (bool more = true; more;) {
+      const auto page = reader.page("r", since).value();
+      for (const auto &m : page.messages)
+        BOOST_CHECK(there.emplace(std::stoul(m.content.str()), m.at.offset).second);
+      more = page.more;
+      if (more)
+        since = page.messages.back().at;
+    }
+    std::uint64_t last = 0;
+    for (const auto &[i, r] : outcomes_) {
+      if (r.has_value()) {
+        BOOST_REQUIRE(there.contains(i));
+        BOOST_CHECK_EQUAL(there[i], r->offset);
+        BOOST_CHECK_GT(r->offset, last);
+        last = r->offset;
+      } else {
+        const auto why = r.error();
+        BOOST_CHECK_MESSAGE(why == chorus::error::lost || why == chorus::error::timed_out ||
+                                why == chorus::error::queue_full,
+                            why.message());
+        BOOST_CHECK(!there.contains(i));
+      }
+    }
+    BOOST_TEST_MESSAGE(kept_so_far_ << " kept, " << outcomes_.size() - kept_so_far_ << " refused, "
+                                    << by_.engine->stats().looked_up << " sent again");
+  }
+
+private:
+  void publish() {
+    while (!over_) {
+      const auto i = asked_++;
+      auto m = by_.make("r", std::to_string(i), kept_);
+      by_.engine->publish(std::move(m), [this, i](auto r) {
+        const std::lock_guard lock(mutex_);
+        kept_so_far_ += r.has_value();
+        outcomes_.emplace(i, std::move(r));
+      });
+      std::this_thread::sleep_for(200us); // the pace
+    }
+  }
+  void end() {
+    over_ = true;
+    if (thread_.joinable())
+      thread_.join();
+  }
+  std::size_t answered() {
+    const std::lock_guard lock(mutex_);
+    return outcomes_.size();
+  }
+
+  asker &by_;
+  const chorus::room_options kept_;
+  std::mutex mutex_;
+  std::map<std::size_t, chorus::result<chorus::broker_position>> outcomes_;
+  std::atomic<std::size_t> asked_{0}, kept_so_far_{0};
+  std::atomic<bool> over_{false};
+  std::thread thread_;
 };
 
 } // namespace nats_test

@@ -64,8 +64,18 @@ void holding_relay::hold(const std::string &subject) {
   asio::post(io_, [this, subject] { subject_ = subject; });
 }
 
-void holding_relay::turn_away(const std::string &text) {
-  asio::post(io_, [this, text] { turned_away_ = text; });
+void holding_relay::turn_away(const std::string &text, unsigned times) {
+  asio::post(io_, [this, text, times] {
+    turned_away_ = text;
+    turns_ = times;
+  });
+}
+
+void holding_relay::change(const std::string &text, const std::string &instead) {
+  asio::post(io_, [this, text, instead] {
+    changed_ = text;
+    instead_ = instead;
+  });
 }
 
 void holding_relay::release() {
@@ -115,8 +125,8 @@ void holding_relay::asked(const shared_pair &p, const std::string &one) {
         chorus::detail::to_number(words.back().substr(0, words.back().find('\r')));
   if (words[0].ends_with("PUB") && words[1] == subject_)
     inboxes_.insert(std::string(words[2]));
-  if (words[0] == "HPUB" && !turned_away_.empty() && one.find(turned_away_) != one.npos) {
-    turned_away_.clear();
+  if (words[0] == "HPUB" && turns_ != 0 && one.find(turned_away_) != one.npos) {
+    --turns_;
     const std::string to(words[2]);
     const auto by = subscriptions_.at(to.substr(0, to.rfind('.')) + ".*");
     give(p->client, "HMSG " + to + ' ' + std::to_string(by) + " 16 16\r\nNATS/1.0 503\r\n\r\n\r\n");
@@ -130,9 +140,15 @@ void holding_relay::answered(const shared_pair &p, const std::string &one) {
   if (words[0].ends_with("MSG") && inboxes_.contains(std::string(words[1]))) {
     kept_.emplace_back(p, one);
     ++held_;
-  } else {
-    give(p->client, one);
+    return;
   }
+  auto what = one;
+  if (const auto at = changed_.empty() ? one.npos : one.find(changed_); at != one.npos) {
+    what.replace(at, changed_.size(), instead_);
+    changed_.clear();
+    ++changes_;
+  }
+  give(p->client, what);
 }
 
 } // namespace test_support

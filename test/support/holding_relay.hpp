@@ -28,10 +28,13 @@ public:
   std::string url() const;
   // Answers to requests of this subject stay here; empty: of none any more.
   void hold(const std::string &subject);
-  // The first request with this in it does not reach the server: nobody is there who answers.
-  void turn_away(const std::string &text);
+  // The next requests with this in them do not reach the server: nobody is there who answers.
+  void turn_away(const std::string &text, unsigned times = 1);
+  // The next answer with this in it has that instead, of the same length.
+  void change(const std::string &text, const std::string &instead);
   std::size_t held() const { return held_; } // ever
-  void release();                            // the oldest of them goes on
+  std::size_t changes() const { return changes_; }
+  void release(); // the oldest that is held goes on
 
 private:
   struct pair;
@@ -47,10 +50,12 @@ private:
   boost::asio::ip::tcp::acceptor listener_;
   std::string subject_;
   std::string turned_away_;
+  unsigned turns_ = 0;
+  std::string changed_, instead_;
   std::map<std::string, std::uint64_t> subscriptions_;
   std::set<std::string> inboxes_;
   std::deque<std::pair<shared_pair, std::string>> kept_;
-  std::atomic<std::size_t> held_{0};
+  std::atomic<std::size_t> held_{0}, changes_{0};
   std::thread thread_;
 };
 

@@ -44,6 +44,11 @@ task<> nats_rooms::look_up(room r, std::string policy) {
   pump(r);
 }
 
+task<> nats_rooms::look_up_later(room r, std::string policy) {
+  co_await core_.pause(record_wait);
+  co_await look_up(r, std::move(policy));
+}
+
 // Sends what may be sent now, in the order of the calls.
 void nats_rooms::pump(const room &r) {
   if (!core_.ready())
@@ -155,8 +160,11 @@ void nats_rooms::sent(const room &r, const std::shared_ptr<nats_operation> &o,
       core_.look_at(o->since + o->limit);
   } else if (a.code == nats_code::no_stream && !std::exchange(o->tried, true)) {
     // The stream has gone, or is not there yet after a start: it is made, and this sent again.
-  } else if (a.code == nats_code::no_stream && waited < core_.options().answer_timeout) {
-    core_.streams().doubt_all();
+  } else if (a.code == nats_code::no_stream &&
+             waited < (o->doubtful ? o->limit : core_.options().answer_timeout)) {
+    core_.streams().doubt_all(); // or a cluster has no leader for it just now
+    if (!std::exchange(r->looking, true))
+      core_.spawn(look_up_later(r, o->policy));
   } else if (o->doubtful) { // what was sent before may be there
     give_up(r, o, a.why);
   } else {

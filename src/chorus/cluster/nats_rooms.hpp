@@ -164,6 +164,7 @@ private:
   void refuse_all(const room &r, const failure &why);
   void start(const room &r, const std::shared_ptr<nats_operation> &o);
   task<> look_up(room r, std::string policy);
+  task<> look_up_later(room r, std::string policy);
   // The room's record, made where it is missing, and good for its stream. `policy`: empty for any.
   task<result<nats_record>> record_of(room r, std::string policy);
   task<result<broker_page>> read(room r, broker_position since);

@@ -117,8 +117,10 @@ nats_api nats_streams::parse(const nats_reply &r) {
     return a;
   if (r.status == 503) {
     a.code = nats_code::no_stream;
-    a.why = failure(error::lost, stage::none,
-                    "JetStream does not answer: enable it in the NATS server (-js)");
+    a.why =
+        failure(error::lost, stage::none,
+                "JetStream does not answer: the NATS server runs without it (enable it with -js), "
+                "or its cluster has no leader just now");
     return a;
   }
   boost::system::error_code ec;
@@ -189,6 +191,8 @@ task<result<>> nats_streams::ensure(nats_stream &s) {
   // Made with other options, or changed by who looks after the server: theirs count.
   if (made.code == nats_code::other_configuration)
     made = co_await api("STREAM.INFO." + s.name, std::string());
+  if (!made.why.code() && s.created == made.created && made.last < had)
+    made = co_await caught_up(s);
   if (made.why.code())
     co_return made.why;
   const bool same = s.created == made.created;
@@ -201,6 +205,17 @@ task<result<>> nats_streams::ensure(nats_stream &s) {
     co_return r;
   s.known = generation == core_.generation();
   co_return result<>();
+}
+
+// A cluster's new leader may have acknowledged messages that it has not looked at yet. It has when it has
+// purged something behind them, which is nothing here.
+task<nats_api> nats_streams::caught_up(const nats_stream &s) {
+  auto nobody = s.subjects;
+  std::replace(nobody.begin(), nobody.end(), '*', '-');
+  auto a = co_await purge(s, std::move(nobody), 0);
+  if (!a.why.code())
+    a = co_await api("STREAM.INFO." + s.name, std::string());
+  co_return a;
 }
 
 // The server came back with older data: the first engine that sees it says so to all.

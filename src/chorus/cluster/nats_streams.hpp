@@ -88,6 +88,7 @@ public:
 
 private:
   std::string configuration(const nats_stream &s) const;
+  task<nats_api> caught_up(const nats_stream &s); // its state
   task<result<>> look_at_life(nats_stream &s, bool lost_some);
   // One of a bounded number, by look_up_timeout; who got one gives it back.
   task<bool> begin_reading();
