@@ -17,7 +17,7 @@ struct three_servers {
   std::array<nats_process, count> servers{nats_process(lines(0)), nats_process(lines(1)),
                                           nats_process(lines(2))};
   chorus::room_options kept;
-  three_servers() { kept.history_messages = 100'000; }
+  three_servers() { kept.history_messages = 1'000'000; }
 
   std::vector<std::string> lines(std::size_t i) const {
     std::string all;
@@ -30,7 +30,7 @@ struct three_servers {
   }
   // Of the stream of messages.
   std::size_t leader() const {
-    const auto said = servers[0].ask("$JS.API.STREAM.INFO.chorus-h-100000-0", "");
+    const auto said = servers[0].ask("$JS.API.STREAM.INFO.chorus-h-1000000-0", "");
     for (std::size_t i = 0; i < count; ++i)
       if (said.find("\"leader\":\"n" + std::to_string(i) + '"') != said.npos)
         return i;
