@@ -1,6 +1,7 @@
 // An engine that loses messages, forgets, or does not answer: what members are told.
 
 #include "broker_support.hpp"
+#include "support/broker_calls.hpp"
 
 #include <chorus/server/room_core.hpp>
 
@@ -119,6 +120,34 @@ BOOST_AUTO_TEST_CASE(who_is_ahead_of_a_server_waits_for_it) {
   const auto ahead = d.joined();
   BOOST_CHECK_EQUAL(ahead.recovered, 0);
   BOOST_CHECK_EQUAL(ahead.why, "ahead");
+}
+
+// Nor is it told by a server that does not know of a new epoch yet that its own is the old one.
+BOOST_AUTO_TEST_CASE(who_comes_from_a_new_epoch_waits_for_it) {
+  two t(100);
+  client d("cccccccccccccccc");
+  d.connect(t.a.server.port(), "/r/lobby");
+  d.joined();
+  t.b.engine->deaf = true;
+  test_support::asker ask(t.engine);
+  BOOST_REQUIRE(ask.begin_epoch("room/lobby", ask.page("room/lobby")->epoch).has_value());
+  t.a.engine->gap();
+  const auto other = d.joined();
+  BOOST_CHECK_EQUAL(other.recovered, 0);
+  t.publish("1");
+  BOOST_CHECK_EQUAL(d.take().payload, "1");
+  d.vanish();
+  d.connect(t.b.server.port(), "/r/lobby");
+  const auto j = d.joined();
+  BOOST_CHECK_EQUAL(j.recovered, 1);
+  BOOST_CHECK_EQUAL(j.missed, 0);
+  BOOST_CHECK_EQUAL(j.epoch, other.epoch);
+  BOOST_CHECK_EQUAL(t.c.joined().recovered, 0);
+  t.b.engine->deaf = false;
+  t.publish("2");
+  t.read({"1", "2"});
+  BOOST_CHECK_EQUAL(d.take().payload, "2");
+  BOOST_CHECK_EQUAL(d.doubled, 0);
 }
 
 // The last member goes while another one waits, in vain, for the history.

@@ -165,6 +165,7 @@ void history::place(std::string_view epoch, std::uint64_t trimmed) {
 
 void history::go_on_in(std::string_view epoch, history_budget::victims &gone) {
   epoch_ = std::make_shared<const std::string>(epoch);
+  before_epoch_ = last_;
   for (auto &k : messages_) {
     const auto before = k->cost();
     k = keep(room_, epoch_, k->offset, k->content, k->except, k->at);
@@ -179,7 +180,7 @@ void history::go_on_in(std::string_view epoch, history_budget::victims &gone) {
 void history::begin_epoch(std::string_view epoch) {
   forget_all();
   epoch_ = std::make_shared<const std::string>(epoch);
-  last_ = trimmed_ = 0;
+  last_ = trimmed_ = before_epoch_ = 0;
 }
 
 void history::push(kept k, history_budget::victims &gone) {
@@ -230,7 +231,7 @@ history::answer history::for_client(const protocol::resume_position *position,
       a.why = protocol::resume_gap::epoch;
     else if (position->offset > last_)
       a.why = protocol::resume_gap::ahead;
-    else if (position->offset < trimmed_)
+    else if (position->offset < std::max(trimmed_, before_epoch_))
       a.why = protocol::resume_gap::trimmed;
     else
       a.recovered = true;

@@ -130,6 +130,8 @@ private:
   std::shared_ptr<const std::string> epoch_;
   std::uint64_t last_ = 0;
   std::uint64_t trimmed_ = 0; // the newest that is not kept any more
+  // Of another epoch: others may have given places before it in this one that mean something else here.
+  std::uint64_t before_epoch_ = 0;
   std::size_t bytes_ = 0;
   std::deque<kept> messages_;
   history_budget::account account_;

@@ -38,10 +38,11 @@ void room_link::close() noexcept { engine_->unsubscribe(channel_, this); }
 
 bool room_link::ready_for(const std::shared_ptr<arrival> &a) {
   const auto room = room_.lock();
-  // From a server that was told more already: so the engine has more, unless it has lost it.
+  // From a server that was told more already, or of a new epoch: so the engine has more, unless it has
+  // lost it.
   const bool ahead = state_ == state::ready && a->position && room->log() && !a->caught_up &&
-                     a->position->epoch == *room->log()->messages().epoch() &&
-                     a->position->offset > room->log()->messages().last();
+                     (a->position->epoch != *room->log()->messages().epoch() ||
+                      a->position->offset > room->log()->messages().last());
   if (state_ == state::ready && !ahead)
     return true;
   if (state_ != state::ready && comes_in_alone())

@@ -53,6 +53,27 @@ BOOST_AUTO_TEST_CASE(an_entry_is_a_frame_of_its_own) {
   BOOST_CHECK(*h.epoch() != random_epoch());
 }
 
+// A client may have its place in the new epoch from a server that had lost what this one has.
+BOOST_AUTO_TEST_CASE(what_was_before_an_epoch_is_not_given_again) {
+  history h("r", keeping(10), budget);
+  for (const char *text : {"1", "2", "3"})
+    add(h, text);
+  h.go_on_in("another", gone);
+  add(h, "4");
+  const auto at = [&](std::uint64_t offset) {
+    resume_position p;
+    p.epoch = "another";
+    p.offset = offset;
+    return h.for_client(&p, "", 0, now);
+  };
+  BOOST_CHECK(!*at(0).recovered);
+  BOOST_CHECK(at(0).why == resume_gap::trimmed);
+  BOOST_CHECK_EQUAL(texts(at(0)), "");
+  BOOST_CHECK(*at(3).recovered);
+  BOOST_CHECK_EQUAL(texts(at(3)), "4 ");
+  BOOST_CHECK_EQUAL(texts(h.for_client(nullptr, "", 10, now)), "1 2 3 4 ");
+}
+
 BOOST_AUTO_TEST_CASE(bounds_by_number_and_age_and_size) {
   history few("r", keeping(3), budget);
   for (int i = 0; i < 5; ++i)
