@@ -188,8 +188,9 @@ task<result<>> nats_streams::ensure(nats_stream &s) {
   // The answer may be overtaken by that to a message that was put meanwhile.
   const auto had = s.last;
   auto made = co_await api("STREAM.CREATE." + s.name, configuration(s));
-  // Made with other options, or changed by who looks after the server: theirs count.
-  if (made.code == nats_code::other_configuration)
+  // Made with other options, or changed by who looks after the server: theirs count. Of two that make it at
+  // the same time one may be answered before the server knows when that was.
+  if (made.code == nats_code::other_configuration || made.created.starts_with("0001-"))
     made = co_await api("STREAM.INFO." + s.name, std::string());
   if (!made.why.code() && s.created == made.created && made.last < had)
     made = co_await caught_up(s);
