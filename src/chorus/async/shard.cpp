@@ -234,7 +234,8 @@ void shard::check_thread() {
   if (runner_.load(std::memory_order_relaxed) == me)
     return;
   const auto last = runner_.exchange(me);
-  if (inside_.load() != 0)
+  // Taken before the wait below: two that hold the loop at once must not wait for each other.
+  if (inside_.exchange(1) != 0)
     throw std::logic_error(two_threads);
   if (last == std::thread::id())
     return;
@@ -252,8 +253,10 @@ void shard::check_thread() {
     state->ran.notify_one();
   });
   std::unique_lock lock(state->mutex);
-  if (state->ran.wait_for(lock, std::chrono::milliseconds(50), [&] { return state->done; }))
+  if (state->ran.wait_for(lock, std::chrono::milliseconds(50), [&] { return state->done; })) {
+    inside_.store(0);
     throw std::logic_error(two_threads);
+  }
 }
 
 void shard::enroll(resident &r) noexcept {

@@ -15,6 +15,7 @@
 #include <array>
 #include <atomic>
 #include <csignal>
+#include <future>
 #include <stdexcept>
 #include <sys/wait.h>
 #include <thread>
@@ -349,6 +350,38 @@ BOOST_AUTO_TEST_CASE(a_second_thread_at_the_same_time_is_detected) {
   for (auto &t : threads)
     t.join();
   BOOST_TEST(sentences.load() >= 1);
+}
+
+BOOST_AUTO_TEST_CASE(two_threads_that_come_at_once_do_not_wait_for_each_other) {
+  asio::io_context io;
+  runtime rt(io);
+  auto &home = *rt.core()->shards.front();
+  auto work = asio::make_work_guard(io);
+  bool ran = false; // by a third: each of the others is new
+  home.post([&] { ran = true; });
+  while (!ran)
+    io.run_one();
+  std::promise<void> refused;
+  const auto one_is_refused = refused.get_future().share();
+  for (int i = 0; i < 2; ++i)
+    home.post([&] {
+      one_is_refused.wait_for(30s);
+      io.stop();
+    });
+  std::atomic<int> sentences{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i)
+    threads.emplace_back([&] {
+      try {
+        io.run();
+      } catch (const std::logic_error &) {
+        if (++sentences == 1)
+          refused.set_value();
+      }
+    });
+  for (auto &t : threads)
+    t.join();
+  BOOST_TEST(sentences.load() == 1);
 }
 #endif
 
