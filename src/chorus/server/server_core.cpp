@@ -340,6 +340,7 @@ task<> server_core::conduct_stop(std::shared_ptr<server_core> self) {
     const auto last = home.now() + grace;
     self->begin_cut();
     co_await until([&] { return last; });
+    std::lock_guard lock(self->cutting_);
     for (const auto &s :
          std::exchange(self->uncut_, {})) { // its thread is busy with something else
       self->report_.handlers_cancelled += s->handlers();
@@ -361,12 +362,12 @@ void server_core::begin_cut() {
   for (const auto &s : shards_)
     s->home().post([self, s] {
       s->cut([&](const stop_report &gone) {
-        self->conductor()->post([self, s, gone] {
-          if (std::erase(self->uncut_, s) == 0)
-            return; // too late: the report is out
-          self->report_.handlers_cancelled += gone.handlers_cancelled;
-          self->report_.sessions_aborted += gone.sessions_aborted;
-        });
+        // Not by a post: it might come behind the report, and the sessions would be gone by then.
+        std::lock_guard lock(self->cutting_);
+        if (std::erase(self->uncut_, s) == 0)
+          return; // too late: the report is out
+        self->report_.handlers_cancelled += gone.handlers_cancelled;
+        self->report_.sessions_aborted += gone.sessions_aborted;
       });
     });
 }

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -94,6 +95,8 @@ private:
   std::size_t unanswered_ = 0;  // shards that have not reached the stop yet
   time_point stop_at_ = time_point::max();
   bool cut_ = false;
+  // Shards report to these while the server is cut; the conductor's again once it is stopped.
+  std::mutex cutting_;
   std::vector<std::shared_ptr<server_shard>> uncut_; // have not said yet what they cut
   stop_report report_;
   std::shared_ptr<transport::tls_context> tls_; // the newest
