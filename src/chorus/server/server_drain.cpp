@@ -61,7 +61,8 @@ struct drain_state {
   std::size_t not_empty = 0;     // shards that still have sessions
   std::vector<std::size_t> left; // sessions of each shard that were not told to close yet
   std::vector<std::size_t> begun;
-  bool interrupted = false;
+  bool interrupted = true;  // until every close has begun
+  std::size_t to_close = 0; // sessions there were, as far as the shards have said
   time_point began_at{};
   transport::waiter *waiting = nullptr;
 
@@ -213,6 +214,7 @@ task<bool> server_core::drain_begin(std::shared_ptr<server_core> self) {
       const auto count = s->begin_drain(d->options.retry_after, d->options.release_listeners);
       self->conductor()->post([d, i, count] {
         d->left[i] = count;
+        d->to_close += count;
         --d->not_begun;
         d->wake();
       });
@@ -265,15 +267,18 @@ task<> server_core::conduct_drain(std::shared_ptr<server_core> self) {
       sum += n;
     return sum;
   };
-  const auto total = count_left();
   const auto &o = d->options;
   const double window = seconds_in_double(o.window).count();
-  // Seconds between closes, and between returns.
-  const double step = o.per_second > 0 ? 1 / o.per_second
-                      : total == 0     ? 0
-                                       : window / static_cast<double>(total);
-  const double return_step =
-      o.returns_per_second > 0 ? std::max(step, 1 / o.returns_per_second) : step;
+  // Seconds between closes, and between returns. The window is for all that there are, also for those
+  // that a shard tells of late.
+  const auto step = [&] {
+    return o.per_second > 0   ? 1 / o.per_second
+           : d->to_close == 0 ? 0
+                              : window / static_cast<double>(d->to_close);
+  };
+  const auto return_step = [&] {
+    return o.returns_per_second > 0 ? std::max(step(), 1 / o.returns_per_second) : step();
+  };
   // A timer that comes late may catch up with this much, not with more: the pace is a promise to who
   // takes the clients on, the window only a wish.
   const auto slack = std::max<duration>(milliseconds(100), 2 * home.tick());
@@ -289,8 +294,8 @@ task<> server_core::conduct_drain(std::shared_ptr<server_core> self) {
     for (auto some = count_left(); some > 0 && next <= now; --some) {
       next_return = std::max(next_return, now + o.retry_after);
       delays.push_back(next_return - now);
-      next_return += to_clock(return_step);
-      next += to_clock(step);
+      next_return += to_clock(return_step());
+      next += to_clock(step());
     }
     self->drain_some(delays, now);
     if (count_left() > 0)
