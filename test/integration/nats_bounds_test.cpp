@@ -32,7 +32,8 @@ struct bounds : one_server {
   }
   static asker behind(const holding_relay &between) {
     auto o = patient();
-    o.answer_timeout = 10min; // nothing here waits for its end
+    o.answer_timeout = 10min; // nothing here waits for the end of these
+    o.look_up_timeout = 10min;
     auto one = node_at(between.url(), o);
     BOOST_REQUIRE(is_up(one));
     return one;
@@ -105,6 +106,17 @@ BOOST_AUTO_TEST_CASE(few_ids_of_what_passed_are_remembered) {
   BOOST_CHECK_EQUAL(ear->messages().size(), all.size() - 1);
 }
 
+// Its publisher sent it again on a new connection, and the server read the old one to its end after that.
+BOOST_AUTO_TEST_CASE(what_passed_is_given_once_whichever_comes_first) {
+  auto one = node();
+  const auto ear = one.listen("r");
+  std::vector<words> all;
+  for (const char *id : {"a.one", "m.one", "m.two", "a.two", "m.end"})
+    all.push_back({"chorus.o." + token + '.' + id, body(std::string(id).substr(2))});
+  server.say(all);
+  BOOST_CHECK(ear->hears("one two end "));
+}
+
 BOOST_AUTO_TEST_CASE(few_rooms_look_for_their_places_at_a_time) {
   constexpr std::size_t rooms = 100, most = 64;
   holding_relay between(server.port());
@@ -150,6 +162,8 @@ BOOST_AUTO_TEST_CASE(few_histories_are_read_at_a_time) {
 BOOST_AUTO_TEST_CASE(few_rooms_that_nobody_listens_to_are_remembered) {
   constexpr std::size_t most = 20'000;
   auto o = patient();
+  o.answer_timeout = 10min; // so many take their time
+  o.look_up_timeout = 10min;
   o.max_waiting = 2 * most;
   auto one = node(o);
   one.publish("r", "1", kept).value();

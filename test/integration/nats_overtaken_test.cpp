@@ -17,7 +17,7 @@ using test_support::holding_relay;
 
 struct overtaken : one_server {
   static asker node(const std::string &url) {
-    chorus::nats_options o;
+    auto o = patient();
     o.answer_timeout = 10min; // nothing here waits for its end
     return node_at(url, std::move(o));
   }
@@ -75,10 +75,15 @@ BOOST_AUTO_TEST_CASE(what_found_no_stream_does_not_come_behind_others) {
   one.publish("r", "0", kept).value();
   between.turn_away("first");
   std::vector<std::promise<chorus::result<chorus::broker_position>>> became(2);
-  int i = 0;
+  std::vector<chorus::broker_message> both;
   for (const auto *text : {"first", "second"})
-    one.engine->publish(one.make("r", text, kept), [&to = became[static_cast<std::size_t>(i++)]](
-                                                       auto r) { to.set_value(std::move(r)); });
+    both.push_back(one.make("r", text, kept));
+  // Asked for on the engine's own thread, the second is sent before the first is answered.
+  one.engine->publish(one.make("elsewhere", "x"), [&](const auto &) {
+    for (std::size_t i = 0; i < both.size(); ++i)
+      one.engine->publish(std::move(both[i]),
+                          [&to = became[i]](auto r) { to.set_value(std::move(r)); });
+  });
   const auto first = became[0].get_future().get();
   BOOST_CHECK(became[1].get_future().get().has_value());
   BOOST_REQUIRE(first.has_error());
@@ -92,12 +97,13 @@ BOOST_AUTO_TEST_CASE(what_found_no_stream_does_not_come_behind_others) {
 // Nobody may have said whether it is there until a cluster has a leader again.
 BOOST_AUTO_TEST_CASE(what_is_in_doubt_outlasts_a_stream_that_does_not_answer) {
   holding_relay between(server.port());
-  chorus::nats_options o;
-  o.answer_timeout = 300ms;
+  auto o = patient();
+  o.answer_timeout = 3s;
   o.look_up_timeout = 10min;
   auto one = node_at(between.url(), o);
   BOOST_REQUIRE(is_up(one));
-  one.publish("r", "1", kept).value();
+  // What is asked before it is sent may be answered too late.
+  BOOST_REQUIRE(becomes_true([&] { return one.publish("r", "1", kept).has_value(); }));
   between.hold("chorus.h.10000-0." + chorus::detail::nats_token("r"));
   std::promise<chorus::result<chorus::broker_position>> became;
   one.engine->publish(one.make("r", "in doubt", kept),
@@ -106,7 +112,7 @@ BOOST_AUTO_TEST_CASE(what_is_in_doubt_outlasts_a_stream_that_does_not_answer) {
   between.turn_away("in doubt", 4);
   between.hold({});
   BOOST_CHECK(became.get_future().get().has_value());
-  BOOST_CHECK_EQUAL(one.history("r"), "1 in doubt ");
+  BOOST_CHECK_EQUAL(node(server.url()).history("r"), "1 in doubt ");
 }
 
 // As a cluster's new leader answers that has not looked yet at all that it has.
@@ -122,6 +128,24 @@ BOOST_AUTO_TEST_CASE(an_answer_that_is_behind_is_no_loss) {
   BOOST_CHECK_EQUAL(between.changes(), 1U);
   BOOST_CHECK_EQUAL(third.epoch, second.epoch);
   BOOST_CHECK_EQUAL(one.page("r", second).value().epoch, second.epoch);
+}
+
+// A request to read ends at the server before that has come to it: this does not mean that nothing is there.
+BOOST_AUTO_TEST_CASE(what_a_busy_server_does_not_give_in_time_is_asked_for_again) {
+  holding_relay between(server.port());
+  auto one = node(between.url());
+  BOOST_REQUIRE(is_up(one));
+  const auto first = one.publish("r", "1", kept).value();
+  one.publish("r", "2", kept).value();
+  const std::string to_read = "CONSUMER.MSG.NEXT";
+  between.turn_away(to_read, 4, 408);
+  BOOST_CHECK_EQUAL(one.history("r"), "1 2 ");
+  BOOST_CHECK_EQUAL(between.turned_away(), 4U);
+  // And never as if there were nothing.
+  between.turn_away(to_read, 1000, 408);
+  BOOST_CHECK(one.page("r").has_error());
+  between.turn_away({}, 0);
+  BOOST_CHECK_EQUAL(one.page("r", first).value().messages.size(), 1U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -64,10 +64,11 @@ void holding_relay::hold(const std::string &subject) {
   asio::post(io_, [this, subject] { subject_ = subject; });
 }
 
-void holding_relay::turn_away(const std::string &text, unsigned times) {
-  asio::post(io_, [this, text, times] {
+void holding_relay::turn_away(const std::string &text, unsigned times, unsigned status) {
+  asio::post(io_, [this, text, times, status] {
     turned_away_ = text;
     turns_ = times;
+    status_ = std::to_string(status);
   });
 }
 
@@ -125,11 +126,13 @@ void holding_relay::asked(const shared_pair &p, const std::string &one) {
         chorus::detail::to_number(words.back().substr(0, words.back().find('\r')));
   if (words[0].ends_with("PUB") && words[1] == subject_)
     inboxes_.insert(std::string(words[2]));
-  if (words[0] == "HPUB" && turns_ != 0 && one.find(turned_away_) != one.npos) {
+  if (words[0].ends_with("PUB") && turns_ != 0 && one.find(turned_away_) != one.npos) {
     --turns_;
     const std::string to(words[2]);
     const auto by = subscriptions_.at(to.substr(0, to.rfind('.')) + ".*");
-    give(p->client, "HMSG " + to + ' ' + std::to_string(by) + " 16 16\r\nNATS/1.0 503\r\n\r\n\r\n");
+    give(p->client, "HMSG " + to + ' ' + std::to_string(by) + " 16 16\r\nNATS/1.0 " + status_ +
+                        "\r\n\r\n\r\n");
+    ++turned_;
     return;
   }
   give(p->server, one);

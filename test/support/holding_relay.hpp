@@ -28,12 +28,14 @@ public:
   std::string url() const;
   // Answers to requests of this subject stay here; empty: of none any more.
   void hold(const std::string &subject);
-  // The next requests with this in them do not reach the server: nobody is there who answers.
-  void turn_away(const std::string &text, unsigned times = 1);
+  // The next requests with this in them do not reach the server: nobody is there who answers (503), or
+  // they have waited for too long (408).
+  void turn_away(const std::string &text, unsigned times = 1, unsigned status = 503);
   // The next answer with this in it has that instead, of the same length.
   void change(const std::string &text, const std::string &instead);
   std::size_t held() const { return held_; } // ever
   std::size_t changes() const { return changes_; }
+  std::size_t turned_away() const { return turned_; }
   void release(); // the oldest that is held goes on
 
 private:
@@ -51,11 +53,12 @@ private:
   std::string subject_;
   std::string turned_away_;
   unsigned turns_ = 0;
+  std::string status_;
   std::string changed_, instead_;
   std::map<std::string, std::uint64_t> subscriptions_;
   std::set<std::string> inboxes_;
   std::deque<std::pair<shared_pair, std::string>> kept_;
-  std::atomic<std::size_t> held_{0}, changes_{0};
+  std::atomic<std::size_t> held_{0}, changes_{0}, turned_{0};
   std::thread thread_;
 };
 

@@ -210,13 +210,14 @@ bool nats_rooms::is_new(std::string_view id) {
   return true;
 }
 
-void nats_rooms::passed_on(const room &r, const nats_event &e, std::string_view id, bool again) {
+// What was sent again may come before the first, from a connection that was not read to its end.
+void nats_rooms::passed_on(const room &r, const nats_event &e, std::string_view id) {
   auto m = read_broker_message(e.data);
   if (m.has_error()) {
     core_.count_unreadable();
     return;
   }
-  if (!is_new(id) && again)
+  if (!is_new(id))
     return;
   m->room = r->name;
   tell(r, [&](broker_listener &to) { to.on_message(*m); });
@@ -243,7 +244,7 @@ void nats_rooms::heard(const room &r, nats_event e) {
   else if (!r->early.empty())
     wait_with(r, std::move(e));
   else if (const auto parts = split(e.subject, '.'); parts.size() == 5)
-    passed_on(r, e, parts[4], parts[3] == "a");
+    passed_on(r, e, parts[4]);
 }
 
 void nats_rooms::wait_with(const room &r, nats_event e) {

@@ -131,7 +131,7 @@ private:
   void pass(std::shared_ptr<passing> p);
   void passed(const std::shared_ptr<passing> &p, const nats_reply &reply);
   void pass_again(const std::shared_ptr<passing> &p, const failure &why);
-  void passed_on(const room &r, const nats_event &e, std::string_view id, bool again);
+  void passed_on(const room &r, const nats_event &e, std::string_view id);
   bool is_new(std::string_view id);
   void heard(const room &r, nats_event e);
   void kept(const room &r, nats_event e);

@@ -21,6 +21,7 @@ namespace json = boost::json;
 constexpr std::size_t most_policies = 64;
 constexpr std::size_t most_reading = 32; // consumers at a time
 constexpr std::size_t page = 256;        // messages
+constexpr int most_attempts = 6;         // to read the first of a page
 constexpr std::int64_t page_bytes = std::int64_t{8} << 20;
 constexpr std::int64_t nanoseconds = 1'000'000;
 
@@ -379,9 +380,19 @@ task<result<nats_streams::entries>> nats_streams::read(const nats_stream &s, std
         500 * nanoseconds; // else it waits for ever for one that has just gone by its age
     ask["max_bytes"] = page_bytes;
     auto got = co_await core_.pull(made.name, to, json::serialize(ask), most);
-    if (got.has_value() && got->empty()) { // one that is larger than that
-      ask["batch"] = 1;
-      ask.erase("max_bytes");
+    ask["batch"] = 1; // which may be larger than that
+    ask.erase("max_bytes");
+    for (int attempt = 0; got.has_value() && got->empty(); ++attempt) {
+      if (attempt != 0) { // has it gone, or did a busy server let the request end first?
+        const auto now = co_await api("CONSUMER.INFO." + s.name + "." + made.name, {});
+        if (now.why.code())
+          co_return now.why;
+        if (now.waiting == 0)
+          break;
+      }
+      if (attempt == most_attempts)
+        co_return failure(error::timed_out, stage::none,
+                          "the NATS server does not give what it says it has");
       got = co_await core_.pull(made.name, to, json::serialize(ask), 1);
     }
     if (got.has_error())
