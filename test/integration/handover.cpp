@@ -182,6 +182,30 @@ private:
   std::thread thread_;
 };
 
+// Keeps a port of 127.0.0.1 for servers that come and go: it does not listen itself.
+class kept_port {
+public:
+  kept_port() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const int on = 1;
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    auto *where = reinterpret_cast<sockaddr *>(&at);
+    BOOST_REQUIRE(::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+    BOOST_REQUIRE(::bind(fd_, where, size) == 0);
+    BOOST_REQUIRE(::getsockname(fd_, where, &size) == 0);
+    number = ntohs(at.sin_port);
+  }
+  ~kept_port() { ::close(fd_); }
+  kept_port(const kept_port &) = delete;
+  kept_port &operator=(const kept_port &) = delete;
+  std::uint16_t number = 0;
+
+private:
+  int fd_;
+};
+
 // Clients that send numbered messages and count what comes back.
 class fleet {
 public:
@@ -239,9 +263,10 @@ public:
           m.client->state() == chorus::client_state::open && m.client->stats().connects >= connects;
     return n;
   }
-  task<> close() {
+  // One after the other, each with all the time that one may take.
+  void close() {
     for (auto &m : members_)
-      co_await m.client->close();
+      loop_.wait(m.client->close());
   }
   std::string last() {
     std::lock_guard lock(mutex_);
@@ -341,7 +366,7 @@ BOOST_AUTO_TEST_CASE(every_client_moves_to_the_new_process) {
     echoed += m.echoed;
     unconfirmed += s.messages_unconfirmed;
   }
-  loop.wait(clients.close());
+  clients.close();
   heir.signal(SIGTERM);
   BOOST_TEST(heir.wait() == 0);
   const auto received =
@@ -501,17 +526,17 @@ BOOST_AUTO_TEST_CASE(an_old_process_that_dies_leaves_the_sockets_to_the_new_one)
 
 BOOST_AUTO_TEST_CASE(after_a_crash_the_next_one_starts_afresh) {
   scratch dir;
-  std::uint16_t port = 0;
+  const kept_port kept; // or somebody else might have it meanwhile
+  const auto port = kept.number;
+  const std::vector<std::string> arguments{"--listen", "127.0.0.1:" + std::to_string(port),
+                                           "--handover", dir.file("handover")};
   {
-    process old(dir.file("old.log"),
-                {"--listen", "127.0.0.1:0", "--handover", dir.file("handover")});
-    port = old.port;
+    process old(dir.file("old.log"), arguments);
     old.signal(SIGKILL);
     old.wait();
   }
   BOOST_TEST(std::filesystem::exists(dir.file("handover")));
-  process next(dir.file("new.log"), {"--listen", "127.0.0.1:" + std::to_string(port), "--handover",
-                                     dir.file("handover")});
+  process next(dir.file("new.log"), arguments);
   BOOST_TEST(next.port == port);
   echoes(wire(port), "afresh");
   next.signal(SIGTERM);
@@ -554,14 +579,14 @@ BOOST_AUTO_TEST_CASE(a_successor_is_too_late_for_an_offer_that_is_withdrawn) {
   srv.route("/echo", echo);
   BOOST_REQUIRE(loop.wait(srv.start()));
   const auto path = dir.file("handover");
-  auto offer = std::make_optional<chorus::handover_offer>(srv, path);
+  auto offer = std::make_optional<chorus::handover_offer>(srv, path, 1h);
   BOOST_REQUIRE(loop.wait(offer->open()));
   auto over =
       boost::asio::co_spawn(loop.rt().executor(), offer->handed_over(), boost::asio::use_future);
   auto heir = loop.wait(chorus::take_over(path)); // has the sockets from here on
   BOOST_REQUIRE(heir);
   offer.reset();
-  BOOST_REQUIRE((over.wait_for(5s) == std::future_status::ready));
+  BOOST_REQUIRE((over.wait_for(patience) == std::future_status::ready));
   BOOST_TEST((over.get().error() == chorus::error::not_open));
   BOOST_TEST((loop.wait(heir->ready()).error() == chorus::error::lost));
   *heir = {};

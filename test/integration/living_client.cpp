@@ -72,6 +72,7 @@ task<> everything_at_once(world &w) {
   auto options = eager({server.url() + "/r/lobby"});
   options.resume = chorus::resume_mode::require;
   options.authenticate = say_the_token;
+  options.session.close_timeout = 1min;
   int lost = 0;
   std::vector<std::string> unsent;
   options.on_recovery = [&lost](const chorus::recovery &r) -> task<> {

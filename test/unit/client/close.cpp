@@ -233,7 +233,7 @@ BOOST_AUTO_TEST_CASE(with_senders_that_wait_and_a_full_inbox) {
     client c(here.rt, std::move(o));
     co_await c.send("0");
     background<result<>> waiting(here.rt.executor(), c.send("1"));
-    co_await turns();
+    auto stale = co_await l.accept(); // else the close may come before there is a connection
     BOOST_TEST((co_await c.close()).has_value());
     BOOST_CHECK((co_await waiting.get()).error() == error::not_open);
 
@@ -245,7 +245,6 @@ BOOST_AUTO_TEST_CASE(with_senders_that_wait_and_a_full_inbox) {
     std::string burst;
     for (int i = 0; i < 1000; ++i)
       burst += peer::text("x");
-    auto stale = co_await l.accept(); // of the first client
     auto p = co_await l.accept_open(std::move(burst));
     while (full.stats().messages_received < 2)
       co_await turns();

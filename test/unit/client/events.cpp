@@ -294,6 +294,8 @@ BOOST_AUTO_TEST_CASE(a_handler_that_does_not_end_can_be_closed) {
       background<result<>> closing(here.rt.executor(), c->close());
       BOOST_TEST(!(co_await p.read_text()).has_value());
       p.close();
+      while (c->current().state() != chorus::session_state::closed)
+        co_await turns();
       co_await turns(20);
       if (which == "close") {
         BOOST_TEST(!closing.done());
@@ -325,7 +327,8 @@ BOOST_AUTO_TEST_CASE(a_handler_that_closes_its_client_gets_there) {
     co_await log.wait("closing");
     BOOST_TEST(!(co_await p.read_text()).has_value());
     p.close();
-    co_await turns(20);
+    while (c->current().state() != chorus::session_state::closed)
+      co_await turns();
     home.advance(6s);
     BOOST_TEST((co_await c->close()).has_value());
     BOOST_CHECK(c->state() == client_state::closed);

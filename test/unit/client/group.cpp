@@ -61,8 +61,10 @@ failure failure_of(const outcomes &o, std::string_view name) {
 }
 
 void fill(client_group &g, std::size_t count, const std::string &url) {
+  auto o = eager({url});
+  o.session.close_timeout = 10min; // nothing here waits for its end
   for (std::size_t i = 0; i < count; ++i)
-    BOOST_TEST(g.create(number(i), eager({url})).has_value());
+    BOOST_TEST(g.create(number(i), o).has_value());
 }
 
 } // namespace
@@ -403,6 +405,7 @@ BOOST_AUTO_TEST_CASE(members_are_dealt_out_over_the_shards) {
     client_group g(here.rt);
     for (std::size_t i = 0; i < 8; ++i) {
       auto o = eager({h.url()});
+      o.session.close_timeout = 10min; // nothing here waits for its end
       o.on_connect = [&](chorus::session &) {
         std::lock_guard held(mutex);
         threads.insert(std::this_thread::get_id());

@@ -213,6 +213,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_lost_or_doubled_across_reconnects) {
     o.session.queue_bytes = 5 * size;
     o.outbox_messages = 50;
     o.outbox_bytes = 100 * size;
+    o.session.close_timeout = 10min; // nothing here waits for its end
     event_log log(here.rt.executor());
     o.on_disconnect = [&log](const failure &) { log.add("gone"); };
     client c(here.rt, std::move(o));

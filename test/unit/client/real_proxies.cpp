@@ -34,6 +34,7 @@ public:
 task<result<chorus::session>> reach(std::string url, std::string proxy) {
   connect_options o;
   o.proxy = proxy;
+  o.connect_timeout = o.upgrade_timeout = 60s; // the proxy is another process
   auto connecting = connect(url, o);
   auto reached = co_await std::move(connecting);
   co_return reached;

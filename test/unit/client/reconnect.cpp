@@ -227,17 +227,14 @@ BOOST_AUTO_TEST_CASE(fails_over_in_order_and_round) {
 BOOST_AUTO_TEST_CASE(a_proven_connection_starts_over_with_the_first) {
   world w;
   w.run([](world &here) -> task<> {
-    auto first = std::make_unique<listener>(here);
+    dead_port first(here);
     listener second(here);
-    const auto port = first->port();
-    const auto first_url = first->url();
-    first.reset();
-    auto o = eager({first_url, second.url()});
+    auto o = eager({first.url(), second.url()});
     o.proven_after = 0ms;
     client c(here.rt, std::move(o));
     auto p = co_await second.accept_open();
     co_await c.connected();
-    listener again(here, port);
+    listener again(here, first.port()); // nobody else could get it meanwhile
     p.reset();
     auto back = co_await again.accept_open();
     BOOST_TEST((co_await c.connected()).has_value());

@@ -70,7 +70,7 @@ private:
   }
   void watch() {
     std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, 90s, [this] { return done_; }))
+    if (changed_.wait_for(lock, 240s, [this] { return done_; }))
       return;
     std::fprintf(stderr, "hangs: %s\n",
                  boost::unit_test::framework::current_test_case().full_name().c_str());
@@ -284,11 +284,11 @@ class dead_port {
 public:
   explicit dead_port(world &w) : socket_(w.rt.executor()) {
     socket_.open(tcp::v4());
+    socket_.set_option(tcp::socket::reuse_address(true)); // by a listener of the test's own
     socket_.bind({asio::ip::address_v4::loopback(), 0});
   }
-  std::string url() const {
-    return "ws://127.0.0.1:" + std::to_string(socket_.local_endpoint().port()) + "/";
-  }
+  unsigned short port() const { return socket_.local_endpoint().port(); }
+  std::string url() const { return "ws://127.0.0.1:" + std::to_string(port()) + "/"; }
 
 private:
   tcp::socket socket_;

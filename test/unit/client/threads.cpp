@@ -55,6 +55,7 @@ BOOST_AUTO_TEST_CASE(senders_on_foreign_threads_keep_their_own_order) {
     auto o = eager({l.url()});
     o.shard = 1; // not the shard of this coroutine
     o.outbox_messages = 16;
+    o.session.close_timeout = 10min; // nothing here waits for its end
     client_slot.emplace(here.rt, std::move(o));
     for (int who = 0; who < senders; ++who)
       others.push_back(
@@ -96,9 +97,10 @@ BOOST_AUTO_TEST_CASE(a_receiver_on_a_foreign_thread_loses_nothing_to_its_timer) 
       while (next < count) {
         background<result<message>> one(executor, from.receive());
         asio::steady_timer timer(executor, std::chrono::microseconds(200));
-        timer.async_wait([&one](boost::system::error_code ec) {
-          if (!ec && !one.done())
-            one.cancel();
+        // It may have expired when its message comes, and so run behind the end of this coroutine.
+        timer.async_wait([which = one](boost::system::error_code ec) mutable {
+          if (!ec && !which.done())
+            which.cancel();
         });
         result<message> got = failure(error::cancelled);
         try {
@@ -145,6 +147,7 @@ BOOST_AUTO_TEST_CASE(every_verb_from_foreign_threads_while_connections_come_and_
     o.shard = 1;
     o.outbox_overflow = chorus::overflow::drop_oldest;
     o.outbox_messages = 8;
+    o.check_timeout = 10min; // no ping is answered, and no connection goes for that
     slot.emplace(here.rt, std::move(o));
     for (int i = 0; i < 3; ++i)
       others.emplace_back([&slot, &over] {

@@ -432,11 +432,14 @@ BOOST_AUTO_TEST_CASE(the_files_are_read_once) {
     borrowed_issuer issuer;
     auto o = eager_tls(server.url());
     o.tls.ca_file = issuer.path();
+    event_log log(here.rt.executor());
+    o.on_disconnect = [&log](const failure &) { log.add("gone"); };
     client c(here.rt, std::move(o));
     co_await echoes(c);
     issuer.take_away();
     for (std::uint64_t i = 1; i <= 2; ++i) {
       server.drop();
+      co_await log.wait("gone", i); // what is sent on the old one is lost
       co_await echoes(c);
       BOOST_TEST(c.stats().reconnects == i);
     }
@@ -451,9 +454,12 @@ BOOST_AUTO_TEST_CASE(the_files_are_read_again_when_asked_for) {
     auto o = eager_tls(server.url());
     o.tls.ca_file = issuer.path();
     o.reread_tls_files = true;
+    event_log log(here.rt.executor());
+    o.on_disconnect = [&log](const failure &) { log.add("gone"); };
     client c(here.rt, std::move(o));
     co_await echoes(c);
     server.drop();
+    co_await log.wait("gone");
     co_await echoes(c);
     issuer.take_away();
     server.drop();

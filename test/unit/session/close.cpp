@@ -8,7 +8,7 @@ using namespace chorus::test;
 BOOST_AUTO_TEST_CASE(a_local_close_tells_code_and_reason_to_both) {
   run([](shard &home) -> task<> {
     for (const bool server_closes : {true, false}) {
-      auto p = session_pair(home);
+      auto p = session_pair(home, unhurried());
       auto &one = server_closes ? p.server : p.client;
       auto &other = server_closes ? p.client : p.server;
       auto sent = co_await one.send("last words");
@@ -58,7 +58,7 @@ BOOST_AUTO_TEST_CASE(the_answer_to_a_close_is_kept) {
         {close_payload(1011, "internal fault"), 1011, "internal fault"},
         {"", 1005, ""}};
     for (const auto &a : answers) {
-      auto h = session_and_peer(home, role::client);
+      auto h = session_and_peer(home, role::client, unhurried());
       running<result<>> closing(home, h.s.close(close_code::normal, "done"));
       auto f = co_await h.peer.next();
       BOOST_CHECK_EQUAL(f.close_code(), 1000u);
@@ -79,7 +79,7 @@ BOOST_AUTO_TEST_CASE(the_answer_to_a_close_is_kept) {
 
 BOOST_AUTO_TEST_CASE(both_at_once_close_in_order) {
   run([](shard &home) -> task<> {
-    auto p = session_pair(home);
+    auto p = session_pair(home, unhurried());
     running<result<>> a(home, p.server.close(close_code::going_away, "server"));
     running<result<>> b(home, p.client.close(close_code::normal, "client"));
     auto first = co_await a.end();
@@ -92,7 +92,7 @@ BOOST_AUTO_TEST_CASE(both_at_once_close_in_order) {
 BOOST_AUTO_TEST_CASE(codes_that_may_not_stand_on_the_wire_do_not) {
   run([](shard &home) -> task<> {
     for (const unsigned code : {1005U, 1006U, 1015U, 0U, 999U, 5000U}) {
-      auto h = session_and_peer(home, role::server);
+      auto h = session_and_peer(home, role::server, unhurried());
       h.s.start_close(static_cast<close_code>(code), "reason");
       auto f = co_await h.peer.next();
       BOOST_CHECK_EQUAL(f.op, 8u);
@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(codes_that_may_not_stand_on_the_wire_do_not) {
 
 BOOST_AUTO_TEST_CASE(a_long_reason_is_cut_between_characters) {
   run([](shard &home) -> task<> {
-    auto h = session_and_peer(home, role::server);
+    auto h = session_and_peer(home, role::server, unhurried());
     std::string reason = "x";
     while (reason.size() < 200)
       reason += "ü";
@@ -122,7 +122,7 @@ BOOST_AUTO_TEST_CASE(a_long_reason_is_cut_between_characters) {
 
 BOOST_AUTO_TEST_CASE(a_close_without_a_code_is_answered_in_kind) {
   run([](shard &home) -> task<> {
-    auto h = session_and_peer(home, role::server);
+    auto h = session_and_peer(home, role::server, unhurried());
     co_await h.peer.send(8, "");
     auto f = co_await h.peer.next();
     BOOST_CHECK_EQUAL(f.op, 8u);
@@ -138,7 +138,7 @@ BOOST_AUTO_TEST_CASE(a_close_without_a_code_is_answered_in_kind) {
 BOOST_AUTO_TEST_CASE(a_close_while_blocked_flushes_first) {
   run([](shard &home) -> task<> {
     for (const auto side : {role::server, role::client}) {
-      auto h = session_and_peer(home, side, quiet(), 500);
+      auto h = session_and_peer(home, side, unhurried(), 500);
       for (unsigned i = 0; i < 10; ++i) {
         auto sent = co_await h.s.send(pattern(900, i));
         BOOST_REQUIRE(sent.has_value());
@@ -167,7 +167,7 @@ BOOST_AUTO_TEST_CASE(a_close_while_blocked_flushes_first) {
 // The peer closes while much is queued for it: what was accepted goes first, then the answer.
 BOOST_AUTO_TEST_CASE(a_peers_close_is_answered_after_what_is_queued) {
   run([](shard &home) -> task<> {
-    auto h = session_and_peer(home, role::server, quiet(), 500);
+    auto h = session_and_peer(home, role::server, unhurried(), 500);
     for (unsigned i = 0; i < 5; ++i) {
       auto sent = co_await h.s.send(pattern(900, i));
       BOOST_REQUIRE(sent.has_value());
@@ -245,7 +245,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_vanishes_at_any_step_is_lost) {
     for (const auto side : {role::server, role::client})
       for (const bool reset : {false, true})
         for (int step = 0; step < 7; ++step) {
-          auto h = session_and_peer(home, side);
+          auto h = session_and_peer(home, side, unhurried());
           running<result<message>> receiving(home, h.s.receive());
           running<failure> waiting(home, h.s.wait_closed());
           auto token = h.s.stop_token();
@@ -304,8 +304,8 @@ BOOST_AUTO_TEST_CASE(a_failure_at_every_read_and_write_ends_the_session) {
           a->fail_read(n, make_error_code(boost::system::errc::connection_reset));
         else
           a->fail_write(n, make_error_code(boost::system::errc::broken_pipe));
-        auto s = open(std::move(a), role::server, quiet());
-        auto t = open(std::move(b), role::client, quiet());
+        auto s = open(std::move(a), role::server, unhurried());
+        auto t = open(std::move(b), role::client, unhurried());
         running<bool> theirs(home, [](session peer) -> task<bool> {
           for (int i = 0; i < 4; ++i)
             co_await peer.send(pattern(200));
@@ -353,7 +353,7 @@ struct offence {
 // not reset under it.
 BOOST_AUTO_TEST_CASE(a_violation_is_answered_with_its_code) {
   run([](shard &home) -> task<> {
-    auto options = quiet();
+    auto options = unhurried();
     options.max_message = 1000;
     const std::vector<offence> offences{
         {wire({.op = 1, .payload = "unmasked"}), 1002, error::protocol},

@@ -40,13 +40,13 @@ BOOST_AUTO_TEST_CASE(an_abort_drops_everything_at_once) {
 BOOST_AUTO_TEST_CASE(a_close_with_a_full_inbox_still_sees_the_answer) {
   run([](shard &home) -> task<> {
     for (const bool framed : {false, true}) {
-      auto options = quiet();
+      auto options = unhurried();
       options.inbox_messages = 5;
       auto [a, b] = socket_streams(home);
       session s =
           framed ? open_framed(std::move(a), options) : open(std::move(a), role::server, options);
-      session t =
-          framed ? open_framed(std::move(b), quiet()) : open(std::move(b), role::client, quiet());
+      session t = framed ? open_framed(std::move(b), unhurried())
+                         : open(std::move(b), role::client, unhurried());
       for (int i = 0; i < 100; ++i) {
         auto sent = co_await t.send(std::to_string(i));
         BOOST_REQUIRE(sent.has_value());

@@ -194,6 +194,13 @@ inline session_options quiet() {
   return options;
 }
 
+// For closes that end by what the peer does, however slowly this is run.
+inline session_options unhurried() {
+  auto options = quiet();
+  options.close_timeout = 10min;
+  return options;
+}
+
 struct sessions {
   session server;
   session client;

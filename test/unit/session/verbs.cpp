@@ -293,7 +293,7 @@ BOOST_AUTO_TEST_CASE(compressed_messages_arrive_whole) {
 BOOST_AUTO_TEST_CASE(framed_streams_carry_messages) {
   run([](shard &home) -> task<> {
     for (const auto how : {framing::length32, framing::lines}) {
-      auto options = quiet();
+      auto options = unhurried();
       options.frame = how;
       auto [a, b] = socket_streams(home);
       auto left = open_framed(std::move(a), options);
@@ -314,7 +314,7 @@ BOOST_AUTO_TEST_CASE(framed_streams_carry_messages) {
 
 BOOST_AUTO_TEST_CASE(raw_streams_carry_chunks) {
   run([](shard &home) -> task<> {
-    auto options = quiet();
+    auto options = unhurried();
     options.frame = framing::raw;
     auto [a, b] = socket_streams(home);
     auto left = open_framed(std::move(a), options);

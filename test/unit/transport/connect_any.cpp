@@ -69,9 +69,11 @@ std::string texts(const std::vector<endpoint> &all) {
 }
 
 // The connections that wait in a listener's queue, of which the full one has filled its own before.
-int arrived(const dead_port &port) {
+// A client may know of its connection a moment before the queue has it: so long the first may take.
+int arrived(const dead_port &port, int first_ms = 0) {
   int n = 0;
-  for (pollfd waiting{port.socket.get(), POLLIN, 0}; ::poll(&waiting, 1, 0) == 1; ++n)
+  for (pollfd waiting{port.socket.get(), POLLIN, 0};
+       ::poll(&waiting, 1, n == 0 ? first_ms : 0) == 1; ++n)
     const transport::descriptor gone(::accept(port.socket.get(), nullptr, nullptr));
   return n;
 }
@@ -119,7 +121,7 @@ BOOST_AUTO_TEST_CASE(the_next_starts_when_the_stagger_has_passed) {
     co_await pass(home, 20ms);
     co_await until_over(c);
     BOOST_TEST(c.reached == second.here.text());
-    BOOST_TEST(arrived(second) == 1);
+    BOOST_TEST(arrived(second, 120'000) == 1);
     BOOST_TEST(arrived(third) == 0);
     BOOST_TEST(home.poll().size() == 0U); // the silent one was given up
   });
@@ -209,6 +211,10 @@ BOOST_AUTO_TEST_CASE(a_refusal_after_a_silence_is_told_as_itself) {
     connecting c(home, std::move(all), 800ms);
     co_await pass(home, 0ms);
     co_await pass(home, 260ms);
+    const auto give_up = patience();
+    while (home.poll().size() > 1 && detail::clock::now() < give_up)
+      co_await chorus::sleep(0ms); // until the last has refused
+    co_await pass(home, 0ms);
     BOOST_TEST(!c.over); // the first may still answer
     co_await pass(home, 560ms);
     co_await until_over(c);

@@ -46,7 +46,7 @@ using transport::stream;
 using stream_ptr = std::unique_ptr<stream>;
 
 // Nothing here takes longer unless it is broken.
-inline detail::time_point patience() { return detail::clock::now() + 20s; }
+inline detail::time_point patience() { return detail::clock::now() + 2min; }
 
 inline void run(task<> (*body)(detail::shard &)) {
   runtime rt{runtime_options{.tick = 5ms}};
@@ -129,7 +129,7 @@ public:
     while (!done()) {
       transport::waiter w(home_);
       waiting_ = &w;
-      const bool told = co_await w.wait(home_.now() + 20s);
+      const bool told = co_await w.wait(home_.now() + 2min);
       waiting_ = nullptr;
       if (!told)
         co_return false;

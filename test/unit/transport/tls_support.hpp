@@ -34,7 +34,7 @@ private:
     folder_ = pattern;
     const auto tests = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
     run("sh '" + (tests / "certs/make_certs.sh").string() + "' '" + pattern + "'");
-    // Valid only from tomorrow on, which takes `openssl ca`.
+    // Valid only from the day after tomorrow on, which takes `openssl ca`.
     run("cd '" + pattern +
         "' && : > index && echo 01 > serial && printf '%s\\n' '[ca]' 'default_ca=d' '[d]' "
         "'database=index' 'serial=serial' 'new_certs_dir=.' 'default_md=sha256' 'policy=p' "
@@ -42,7 +42,7 @@ private:
         "'subjectAltName=DNS:localhost' > ca.cnf && "
         "openssl req -new -key server.key -subj /CN=early -out early.csr 2>/dev/null && "
         "openssl ca -batch -config ca.cnf -cert ca.pem -keyfile ca.key -in early.csr "
-        "-out early.pem -notext -startdate $(date -u -d tomorrow +%Y%m%d000000Z) "
+        "-out early.pem -notext -startdate $(date -u -d '2 days' +%Y%m%d000000Z) "
         "-enddate $(date -u -d '10 days' +%Y%m%d000000Z) 2>/dev/null && "
         "openssl ec -in server.key -aes128 -passout pass:secret -out locked.key 2>/dev/null");
   }
