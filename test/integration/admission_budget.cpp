@@ -48,7 +48,7 @@ chorus::server_options budget(std::size_t bytes) {
   chorus::server_options options;
   options.queue_budget_bytes = bytes;
   options.session.queue_bytes = 64 * mib;
-  options.session.heartbeat.write_wait = 0ms;
+  options.session.heartbeat = {.ping_interval = 0ms, .pong_wait = 0ms, .write_wait = 0ms};
   options.session.close_timeout = 30s;
   return options;
 }

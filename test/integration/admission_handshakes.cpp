@@ -37,7 +37,7 @@ BOOST_AUTO_TEST_CASE(an_address_with_many_makes_room_for_others) {
       // It took the place of the one that had come first and leaves it to the next.
       BOOST_REQUIRE(comes_true([&] { return f.stats().handshakes == 19; }));
     }
-    BOOST_TEST(f.stats().handshakes_evicted == 1u);
+    BOOST_TEST(comes_true([&] { return f.stats().handshakes_evicted == 1; }));
     const auto answer = silent.front().read_all();
     BOOST_TEST(answer.starts_with("HTTP/1.1 503 "));
     BOOST_TEST(has(answer, "sooner"));
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(five_hundred_slow_ones) {
   for (const bool tls : {false, true}) {
     chorus::server_options options;
     options.max_handshakes = 300;
-    options.handshake_timeout = 3s;
+    options.handshake_timeout = 10s; // enough for the honest ones on a slow machine
     options.session.heartbeat = {.ping_interval = 0ms, .pong_wait = 0ms}; // however long it takes
     if (tls)
       options.tls = chorus::test::server_options();

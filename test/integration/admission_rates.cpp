@@ -1,6 +1,7 @@
 // How fast one peer may send.
 
 #include "admission_support.hpp"
+#include "hand_clock.hpp"
 
 using namespace server_test;
 
@@ -56,7 +57,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_goes_while_it_is_delayed) {
   BOOST_REQUIRE(loop.wait(server.start()));
   auto w = open_session(server.port(), "/x");
   w.send(numbered(0, 100));
-  BOOST_REQUIRE(comes_true([&] { return got == 5; }));
+  BOOST_REQUIRE(comes_true([&] { return got >= 5; })); // one more each second
   const linger at_once{1, 0};
   ::setsockopt(w.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   w.close();
@@ -86,6 +87,7 @@ BOOST_AUTO_TEST_CASE(a_server_that_stops_while_it_delays) {
 
 BOOST_AUTO_TEST_CASE(dropped_messages_are_counted) {
   admitting f(rated(1, 10, chorus::over_rate::drop));
+  const hand_clock stopped(f.loop);
   auto w = open_session(f.port(), "/echo");
   w.send(numbered(0, 500) + close_frame(1000));
   int echoed = 0;
@@ -102,6 +104,7 @@ BOOST_AUTO_TEST_CASE(dropped_messages_are_counted) {
 
 BOOST_AUTO_TEST_CASE(too_fast_is_closed) {
   admitting f(rated(1, 10, chorus::over_rate::close));
+  const hand_clock stopped(f.loop);
   auto w = open_session(f.port(), "/echo");
   w.send(numbered(0, 10));
   for (int i = 0; i < 10; ++i)
@@ -119,6 +122,7 @@ BOOST_AUTO_TEST_CASE(too_fast_is_closed) {
 BOOST_AUTO_TEST_CASE(pings_count_and_so_do_bytes) {
   {
     admitting f(rated(1, 10, chorus::over_rate::close));
+    const hand_clock stopped(f.loop);
     auto w = open_session(f.port(), "/echo");
     for (int i = 0; i < 10; ++i)
       w.send(client_frame(i % 2 ? 9 : 10, "x")); // a pong that nobody has asked for
@@ -130,6 +134,7 @@ BOOST_AUTO_TEST_CASE(pings_count_and_so_do_bytes) {
   }
   {
     admitting f(rated(1, 3, chorus::over_rate::drop));
+    const hand_clock stopped(f.loop);
     auto w = open_session(f.port(), "/echo");
     for (int i = 0; i < 50; ++i)
       w.send(client_frame(9, std::to_string(i)));
@@ -141,6 +146,7 @@ BOOST_AUTO_TEST_CASE(pings_count_and_so_do_bytes) {
     options.rate.burst_bytes = 100;
     options.rate.policy = chorus::over_rate::close;
     admitting f(options);
+    const hand_clock stopped(f.loop);
     auto w = open_session(f.port(), "/echo");
     w.send(text_frame(std::string(99, 'a')) + text_frame("bb") + text_frame("c"));
     BOOST_TEST(w.read_frame().payload.size() == 99u);

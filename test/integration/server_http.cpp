@@ -235,8 +235,12 @@ BOOST_AUTO_TEST_CASE(a_handshake_has_a_deadline) {
   {
     wire silent(f.server.port());
     BOOST_TEST(silent.read_all() == "");
-    wire half(f.server.port());
-    half.send("GET / HT");
+    wire half;
+    while_held(f.loop, [&] {
+      half.open(AF_INET);
+      half.connect(f.server.port());
+      half.send("GET / HT");
+    });
     BOOST_TEST(half.read_all().starts_with("HTTP/1.1 408 "));
     // Bytes that keep coming don't buy time.
     wire slow(f.server.port());
@@ -251,8 +255,12 @@ BOOST_AUTO_TEST_CASE(a_handshake_has_a_deadline) {
   }
   BOOST_TEST(comes_true([&] { return f.server.stats().handshakes_failed == 3; }));
   // Between pages a connection just ends.
-  wire idle(f.server.port());
-  idle.send(get("/"));
+  wire idle;
+  while_held(f.loop, [&] {
+    idle.open(AF_INET);
+    idle.connect(f.server.port());
+    idle.send(get("/"));
+  });
   BOOST_TEST(idle.read_all().ends_with("hello"));
   BOOST_TEST(f.server.stats().handshakes_failed == 3u);
 }

@@ -5,6 +5,7 @@
 #include <chorus/server/server.hpp>
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_future.hpp>
 #include <boost/test/unit_test.hpp>
 
@@ -15,6 +16,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -94,6 +96,19 @@ private:
   std::condition_variable changed_;
   bool happened_ = false;
 };
+
+// Calls `f` while the first shard does nothing: what peers send meanwhile is there before the server
+// takes their connections, and so before any of its deadlines begins.
+template <class F> void while_held(running &loop, F f) {
+  const auto held = std::make_shared<event>(), release = std::make_shared<event>();
+  boost::asio::post(loop.rt().executor(), [held, release] {
+    held->set();
+    release->wait();
+  });
+  BOOST_REQUIRE(held->wait());
+  f();
+  release->set();
+}
 
 struct frame {
   unsigned opcode = 0; // 0xff: the connection ended

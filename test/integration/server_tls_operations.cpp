@@ -156,7 +156,7 @@ BOOST_AUTO_TEST_CASE(a_protocol_that_is_not_spoken_is_refused) {
   const auto why = f.loop.wait(hear(f.url("/tls"), tls));
   BOOST_TEST_CONTEXT(why) { BOOST_TEST(has(why, "no application protocol")); }
   BOOST_TEST(comes_true([&] { return f.server->stats().tls_failed == 1; }));
-  BOOST_TEST(f.server->stats().handshakes_failed == 1u);
+  BOOST_TEST(comes_true([&] { return f.server->stats().handshakes_failed == 1; })); // counted later
   BOOST_TEST(f.server->stats().tls_handshakes == 0u);
 }
 
@@ -309,7 +309,8 @@ BOOST_AUTO_TEST_CASE(tickets_survive_a_reload) {
   const auto heard = f.loop.wait(lives(c, 4));
   for (const auto &one : heard)
     BOOST_TEST(one == "TLSv1.3||localhost|1|0|||");
-  BOOST_TEST(f.server->stats().tls_resumed > after.tls_resumed);
+  // What was heard may have come before the reload.
+  BOOST_TEST(comes_true([&] { return f.server->stats().tls_resumed > after.tls_resumed; }));
   f.loop.wait(c.close());
 }
 
@@ -321,9 +322,9 @@ BOOST_AUTO_TEST_CASE(who_was_trusted_by_another_authority_does_not_resume) {
   BOOST_TEST((f.loop.wait(lives(c, 2)).back()) ==
              "TLSv1.3||localhost|1|1|CN=client|client|email:client@example.org,URI:spiffe://"
              "example.org/client,DNS:client.example,IP:192.0.2.7,"); // it resumes
-  f.certificates.trust("stranger_ca");                               // and is not trusted any more
+  const auto failed = f.server->stats().tls_failed; // before: one refusal may end it
+  f.certificates.trust("stranger_ca");              // and is not trusted any more
   BOOST_REQUIRE(f.loop.wait(f.server->reload_tls()));
-  const auto failed = f.server->stats().tls_failed;
   BOOST_TEST(comes_true([&] { return f.server->stats().tls_failed > failed; }));
   // What was under way may still have come through; after a refusal nothing does.
   const auto before = f.server->stats().upgraded;

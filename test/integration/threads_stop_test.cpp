@@ -252,7 +252,8 @@ BOOST_AUTO_TEST_CASE(members_may_join_from_anywhere_while_the_server_stops) {
                peers); // a busy machine may not get to those who answer
     BOOST_TEST(counts.refused == joiners);
     BOOST_TEST(counts.astray == 0);
-    BOOST_TEST(server.size() == 0u);
+    // A shard whose thread was busy at the deadline cuts its sessions when it comes to it.
+    BOOST_TEST(comes_true([&] { return server.size() == 0; }));
     for (int r = 0; r < rooms; ++r)
       BOOST_TEST(comes_true([&] { return server.room(room_name(r)).size() == 0; }));
   }
