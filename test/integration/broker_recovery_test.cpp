@@ -48,6 +48,7 @@ BOOST_AUTO_TEST_CASE(a_gap_that_is_told_while_a_reading_fails_is_read) {
   const int before = t.engine->read;
   t.n.engine->gap();
   BOOST_REQUIRE(comes_true([&] { return t.engine->read == before + 1; }));
+  at_home_of(t.n.lobby(), [](auto &) {}); // it is held
   t.n.engine->deaf = true;
   t.elsewhere("1");
   t.n.engine->gap();

@@ -132,11 +132,9 @@ public:
     if (!usable(fails_subscribe, answer))
       return;
     auto e = std::make_shared<ear>(*this, room, std::move(to));
-    {
-      std::lock_guard lock(mutex_);
-      ears_.push_back(e);
-    }
     engine()->subscribe(std::move(room), e, std::move(answer));
+    std::lock_guard lock(mutex_);
+    ears_.push_back(std::move(e)); // who is seen to listen hears what is said after that
   }
   void unsubscribe(std::string room, const chorus::broker_listener *who) override {
     std::lock_guard lock(mutex_);

@@ -246,8 +246,8 @@ BOOST_AUTO_TEST_CASE(a_join_that_is_tried_again_resumes) {
   client reader("b2d0c7f3a91e4d55");
   reader.connect(a.port(), "/r/lobby");
   reader.joined();
-  for (const auto *text : {"1", "2"})
-    a.server.room("lobby").publish(text);
+  for (const auto *text : {"1", "2"}) // the engine has both
+    a.loop.wait(told(a.server.room("lobby"), text, 20s));
   BOOST_CHECK_EQUAL(reader.take().payload, "1");
   reader.vanish();
 

@@ -45,6 +45,7 @@ std::shared_ptr<chorus::broker> memory_handle(const std::string &cluster) {
 std::shared_ptr<chorus::broker> redis_handle(const std::string &url, const std::string &cluster) {
   chorus::redis_options options;
   options.prefix = cluster + ":";
+  options.connect_timeout = options.answer_timeout = 20s;
   return chorus::redis(url, options);
 }
 std::string redis_url() {
@@ -62,6 +63,7 @@ std::shared_ptr<chorus::broker> nats_handle(const std::string &cluster) {
   static test_support::nats_process server;
   chorus::nats_options options;
   options.prefix = cluster;
+  options.connect_timeout = options.answer_timeout = 20s;
   return chorus::nats(server.url(), options);
 }
 #endif

@@ -6,6 +6,7 @@
 #include <chorus/async/runtime.hpp>
 #include <chorus/cluster/redis.hpp>
 
+#include <chrono>
 #include <string>
 #include <thread>
 
@@ -20,7 +21,9 @@ public:
     thread_.join();
   }
   std::shared_ptr<chorus::broker> node() override {
-    auto made = chorus::redis(url_);
+    chorus::redis_options o;
+    o.connect_timeout = o.answer_timeout = std::chrono::seconds(20);
+    auto made = chorus::redis(url_, o);
     made->attach(runtime_.executor()).value();
     return made;
   }
