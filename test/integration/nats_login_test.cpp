@@ -29,6 +29,7 @@ std::string url(const nats_process &server, const std::string &scheme,
 asker node(const std::string &url, const std::string &ca = {}) {
   chorus::nats_options o;
   o.connect_timeout = 10s;
+  o.answer_timeout = 20s;
   o.ca_file = ca;
   return node_at(url, std::move(o));
 }
@@ -115,7 +116,7 @@ BOOST_AUTO_TEST_CASE(who_is_refused_leaves_nothing) {
   using chorus::detail::nats_link;
   BOOST_REQUIRE(becomes_true([] { return nats_link::open_inboxes() == 0; }));
   const nats_process server({"authorization { token: \"one\" }"});
-  const chorus::nats_options o;
+  const auto o = patient();
   std::atomic<int> woken{0};
   {
     nats_link link(chorus::detail::parse_nats_target(url(server, "nats", "two@"), o).value(), o);
@@ -138,7 +139,7 @@ BOOST_AUTO_TEST_CASE(who_is_refused_leaves_nothing) {
 BOOST_AUTO_TEST_CASE(nothing_waits_for_a_connection_that_is_not_known_of) {
   using chorus::detail::nats_link;
   nats_process server;
-  const chorus::nats_options o;
+  const auto o = patient();
   nats_link link(chorus::detail::parse_nats_target(server.url(), o).value(), o);
   const auto is_told = [&] {
     for (const auto &e : link.take())

@@ -19,9 +19,9 @@ bool has(const std::string &text, const char *part) { return text.find(part) != 
 
 struct outcomes : one_server {
   static chorus::nats_options impatient() {
-    chorus::nats_options o;
-    o.answer_timeout = 300ms;
-    o.look_up_timeout = 1s;
+    auto o = patient();
+    o.answer_timeout = 3s; // other questions have to be answered in it, on a slow machine, too
+    o.look_up_timeout = 4s;
     return o;
   }
   // Of a policy's stream, as somebody who looks after the server may have made it.
@@ -52,6 +52,7 @@ BOOST_FIXTURE_TEST_SUITE(nats_outcomes, outcomes)
 BOOST_AUTO_TEST_CASE(a_stream_that_never_acknowledges_holds_nobody_up) {
   make_stream("10000-0", R"("no_ack":true)");
   auto one = node(impatient());
+  BOOST_REQUIRE(is_up(one));
   const auto sent = one.publish("r", "1", kept);
   BOOST_REQUIRE(sent.has_error());
   BOOST_CHECK(sent.error() == chorus::error::unconfirmed);
@@ -77,6 +78,7 @@ BOOST_AUTO_TEST_CASE(a_refusal_after_a_lost_answer_says_that_nobody_knows) {
   auto o = impatient();
   o.look_up_timeout = 60s;
   auto one = node(o);
+  BOOST_REQUIRE(is_up(one));
   std::optional<chorus::result<chorus::broker_position>> outcome;
   std::atomic<bool> answered{false};
   one.engine->publish(one.make("r", "1", kept), [&](auto r) {
@@ -112,7 +114,7 @@ BOOST_AUTO_TEST_CASE(rooms_that_fail_do_not_keep_a_newcomer_waiting) {
 BOOST_AUTO_TEST_CASE(a_newcomer_is_not_kept_waiting_by_silence) {
   auto o = patient();
   o.answer_timeout = 10min;
-  o.look_up_timeout = 1s;
+  o.look_up_timeout = 10s;
   auto one = node(o);
   const auto ear = one.listen("r");
   server.pause();
@@ -126,7 +128,9 @@ BOOST_AUTO_TEST_CASE(a_newcomer_is_not_kept_waiting_by_silence) {
 }
 
 BOOST_AUTO_TEST_CASE(many_histories_at_a_time_are_all_read) {
-  auto one = node(patient());
+  auto o = patient();
+  o.look_up_timeout = 10min; // for which the last ones may wait
+  auto one = node(o);
   one.publish("r", "1", kept).value();
   std::atomic<int> good{0}, bad{0};
   for (int i = 0; i < 500; ++i)
@@ -137,16 +141,17 @@ BOOST_AUTO_TEST_CASE(many_histories_at_a_time_are_all_read) {
   BOOST_CHECK_EQUAL(bad, 0);
 }
 
-// Its stream knows ids for two seconds only, as JetStream knows none for longer than messages.
+// Its stream knows ids for some seconds only, as JetStream knows none for longer than messages.
 BOOST_AUTO_TEST_CASE(what_is_kept_for_a_short_time_is_not_kept_twice) {
   chorus::room_options brief;
-  brief.history_age = 2s;
-  make_stream("0-2000", R"("no_ack":true,"max_age":2000000000,"duplicate_window":2000000000)");
+  brief.history_age = 20s;
+  make_stream("0-20000", R"("no_ack":true,"max_age":20000000000,"duplicate_window":20000000000)");
   auto one = node([] {
     auto o = impatient();
     o.look_up_timeout = 10s;
     return o;
   }());
+  BOOST_REQUIRE(is_up(one));
   const auto ear = one.listen("r");
   BOOST_CHECK(one.publish("r", "1", brief).error() == chorus::error::unconfirmed);
   BOOST_CHECK_EQUAL(ear->messages().size(), 1U);

@@ -36,8 +36,22 @@ inline bool is_down(const asker &a) {
 
 inline chorus::nats_options patient() {
   chorus::nats_options o;
-  o.answer_timeout = 20s; // on a slow machine, too
+  o.connect_timeout = 20s; // on a slow machine, too
+  o.answer_timeout = 20s;
   return o;
+}
+
+// Also while a cluster looks for a leader, when asking fails.
+inline chorus::broker_page page_of(asker &reader, const chorus::broker_position &since = {}) {
+  chorus::broker_page page;
+  BOOST_REQUIRE(becomes_true([&] {
+    auto got = reader.page("r", since);
+    if (got.has_error())
+      return false;
+    page = std::move(*got);
+    return true;
+  }));
+  return page;
 }
 
 struct one_server {
@@ -86,7 +100,7 @@ public:
     std::map<std::size_t, std::uint64_t> there;
     chorus::broker_position since;
     for (bool more = true; more;) {
-      const auto page = reader.page("r", since).value();
+      const auto page = page_of(reader, since);
       for (const auto &m : page.messages)
         BOOST_CHECK(there.emplace(std::stoul(m.content.str()), m.at.offset).second);
       more = page.more;

@@ -19,7 +19,13 @@ struct cluster_node {
   std::shared_ptr<chorus::broker> engine;
   rooms_server server;
   explicit cluster_node(const test_support::nats_process &at)
-      : engine(chorus::nats(at.url())), server(options(engine)) {}
+      : engine(chorus::nats(at.url(), patient())), server(options(engine)) {}
+  static chorus::nats_options patient() {
+    chorus::nats_options o;
+    o.connect_timeout = 20s;
+    o.answer_timeout = 20s; // on a slow machine, too
+    return o;
+  }
   static chorus::server_options options(const std::shared_ptr<chorus::broker> &engine) {
     auto o = keeping(100);
     o.broker = engine;

@@ -115,7 +115,7 @@ BOOST_AUTO_TEST_CASE(large_histories_come_in_pages) {
 }
 
 BOOST_AUTO_TEST_CASE(too_many_calls_are_refused) {
-  chorus::redis_options few;
+  auto few = patient();
   few.max_waiting = 10;
   few.max_waiting_bytes = 100'000;
   few.answer_timeout = 30s;
@@ -145,7 +145,7 @@ BOOST_AUTO_TEST_CASE(too_many_calls_are_refused) {
 }
 
 BOOST_AUTO_TEST_CASE(while_redis_is_away_calls_fail_at_once) {
-  chorus::redis_options o;
+  auto o = patient();
   o.look_up_timeout = 1h;
   node one(redis.unix_url(), o);
   const auto ear = one.listen("r");

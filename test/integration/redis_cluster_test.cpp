@@ -8,13 +8,8 @@ using namespace redis_test;
 
 struct cluster {
   test_support::redis_cluster redis{3, {"appendonly yes", "appendfsync always"}};
-  static chorus::redis_options patient() {
-    chorus::redis_options o;
-    o.answer_timeout = 20s;
-    return o;
-  }
-  node one{redis.url(), patient()};
-  node two{redis.url(), patient()};
+  node one{redis.url()};
+  node two{redis.url()};
 
   cluster() {
     BOOST_REQUIRE(one.comes_up());

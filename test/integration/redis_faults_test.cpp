@@ -87,7 +87,9 @@ BOOST_AUTO_TEST_SUITE_END()
 BOOST_FIXTURE_TEST_SUITE(redis_faults, redis)
 
 BOOST_AUTO_TEST_CASE(no_fault) {
-  begin();
+  auto patient = impatient(); // nor one that a slow machine looks like
+  patient.connect_timeout = patient.answer_timeout = 1min;
+  begin(0, patient);
   run->balances(losses::none);
   BOOST_CHECK_EQUAL(run->books.sum().accepted, run->books.sum().sent);
   BOOST_CHECK_EQUAL(run->replayed(), 0u);
@@ -281,7 +283,7 @@ BOOST_AUTO_TEST_CASE(another_becomes_the_master) {
   test_support::redis_process_options watching;
   watching.sentinel = true;
   watching.lines = {"sentinel monitor main 127.0.0.1 " + std::to_string(one.port()) + " 1",
-                    "sentinel down-after-milliseconds main 1000",
+                    "sentinel down-after-milliseconds main 10000",
                     "sentinel failover-timeout main 5000"};
   redis_process sentinel(watching);
   const auto replicas = [&](const redis_process &p) {

@@ -59,7 +59,7 @@ BOOST_AUTO_TEST_CASE(who_was_with_a_node_that_vanished_leaves_once) {
 
 BOOST_AUTO_TEST_CASE(what_comes_late_of_a_dead_node_is_refused) {
   proxy between(redis.port());
-  chorus::redis_options o;
+  auto o = patient();
   o.answer_timeout = 1h;
   o.ping_interval = 1h;
   node one(between.url(), o);
@@ -201,6 +201,8 @@ BOOST_AUTO_TEST_CASE(entries_are_said_again_after_a_loss) {
   node one(redis.unix_url());
   one.renew("a", 1h);
   one.enter("r", "a", "1").value();
+  redis.kill();
+  BOOST_REQUIRE(one.goes_down());
   redis.restart(false);
   BOOST_REQUIRE(one.comes_up());
   // Not known to have ended, here: but its rooms are registered again before anybody enters.

@@ -16,6 +16,12 @@ struct recovery {
   redis_process redis{{"appendonly yes", "appendfsync always"}};
   node one{redis.unix_url()};
   node two{redis.unix_url()};
+  // Else they may still be up by what they knew before it came back.
+  void goes() {
+    redis.kill();
+    BOOST_REQUIRE(one.goes_down());
+    BOOST_REQUIRE(two.goes_down());
+  }
   void both_back() {
     BOOST_REQUIRE(one.comes_up());
     BOOST_REQUIRE(two.comes_up());
@@ -37,6 +43,7 @@ BOOST_AUTO_TEST_CASE(all_is_there_after_a_restart) {
   const auto first = one.publish("r", "1", keep(10)).value();
   const auto second = one.publish("r", "2", keep(10)).value();
   BOOST_CHECK(ear->hears("1 2 "));
+  goes();
   redis.restart();
   BOOST_CHECK(becomes_true([&] { return ear->gaps() >= 1; }));
   both_back();
@@ -55,7 +62,7 @@ BOOST_AUTO_TEST_CASE(all_is_there_after_a_restart) {
 BOOST_AUTO_TEST_CASE(what_becomes_of_the_connection_is_told) {
   std::mutex mutex;
   std::string told;
-  chorus::redis_options options;
+  auto options = patient();
   options.on_event = [&](std::string_view what) {
     std::lock_guard lock(mutex);
     told += std::string(what) + '\n';
@@ -79,6 +86,7 @@ BOOST_AUTO_TEST_CASE(nothing_is_there_after_a_restart) {
   const auto ear = two.listen("r");
   const auto first = one.publish("r", "1", keep(10)).value();
   BOOST_CHECK(ear->hears("1 "));
+  goes();
   redis.restart(false);
   BOOST_CHECK(becomes_true([&] { return ear->gaps() >= 1; }));
   both_back();
@@ -119,6 +127,8 @@ BOOST_AUTO_TEST_CASE(the_newest_are_lost) {
   forgets_from_now_on();
   for (const char *text : {"3", "4"})
     at.push_back(one.publish("r", text, keep(10)).value());
+  goes();
+  BOOST_REQUIRE(three.goes_down());
   redis.restart();
   both_back();
   BOOST_REQUIRE(three.comes_up());
@@ -146,6 +156,7 @@ BOOST_AUTO_TEST_CASE(who_knows_of_what_is_lost_ends_the_epoch) {
   const auto first = one.publish("r", "1", keep(10)).value();
   forgets_from_now_on();
   const auto lost = one.publish("r", "2", keep(10)).value();
+  goes();
   redis.restart();
   both_back();
   const auto ear = two.listen("r");
@@ -170,6 +181,7 @@ BOOST_AUTO_TEST_CASE(the_newest_are_lost_and_others_came) {
   const auto first = one.publish("r", "1", keep(10)).value();
   forgets_from_now_on();
   const auto lost = one.publish("r", "2", keep(10)).value();
+  goes();
   redis.restart();
   both_back();
   const auto third = two.publish("r", "3", keep(10)).value();

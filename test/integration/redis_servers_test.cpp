@@ -30,6 +30,7 @@ struct servers {
   std::unique_ptr<rooms_server> one_more() {
     auto options = keeping(1000);
     chorus::redis_options patient;
+    patient.connect_timeout = 20s;
     patient.answer_timeout = 20s;
     patient.reconnect = {20ms, 1.5, 200ms};
     options.broker = chorus::redis(redis.unix_url(), patient);

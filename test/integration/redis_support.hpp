@@ -29,10 +29,18 @@ using test_support::becomes_true;
 using test_support::recorder;
 using test_support::redis_process;
 
+// On a slow machine, too.
+inline chorus::redis_options patient() {
+  chorus::redis_options o;
+  o.connect_timeout = 20s;
+  o.answer_timeout = 20s;
+  return o;
+}
+
 // Destroyed as when a machine vanishes: nobody ends its leases.
 class node : public test_support::asker {
 public:
-  explicit node(const std::string &url, chorus::redis_options options = {})
+  explicit node(const std::string &url, chorus::redis_options options = patient())
       : asker(nullptr), runtime_(std::make_unique<chorus::runtime>(
                             chorus::runtime_options{.threads = 1, .tick = 5ms})),
         thread_([this] { runtime_->run(); }) {

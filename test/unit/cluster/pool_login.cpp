@@ -211,12 +211,8 @@ BOOST_AUTO_TEST_CASE(tls_is_verified) {
 }
 
 BOOST_AUTO_TEST_CASE(nobody_there_is_said_once) {
-  std::string url;
-  {
-    redis_process gone;
-    url = gone.url();
-  }
-  living_pool p(url);
+  test_support::reserved_port nobody; // bound, and nobody listens
+  living_pool p("redis://127.0.0.1:" + std::to_string(nobody.number()));
   p.begin();
   BOOST_TEST(comes_true([&] { return p.down_count() == 1; }));
   BOOST_TEST((p.ask("k", {"PING"}).is == kind::not_done));

@@ -23,7 +23,8 @@ struct failing_over {
     test_support::redis_process_options o;
     o.sentinel = true;
     o.lines = {"sentinel monitor mine 127.0.0.1 " + std::to_string(master.port()) + " 1",
-               "sentinel down-after-milliseconds mine 500", "sentinel failover-timeout mine 3000"};
+               // Nobody is taken for down because the machine is slow.
+               "sentinel down-after-milliseconds mine 5000", "sentinel failover-timeout mine 3000"};
     if (!password.empty())
       o.lines.push_back("sentinel auth-pass mine " + password);
     sentinel = std::make_unique<redis_process>(o);

@@ -55,6 +55,14 @@ template <class F> auto ends_with(unsigned count, F answer) {
   };
 }
 
+// Where nothing has to be given up for want of an answer.
+chorus::redis_options patient() {
+  chorus::redis_options o;
+  o.connect_timeout = 20s;
+  o.answer_timeout = 20s;
+  return o;
+}
+
 BOOST_AUTO_TEST_SUITE(redis_undecided)
 
 // All of them at once, more than a stack holds or than allows looking at all for each.
@@ -89,7 +97,7 @@ BOOST_AUTO_TEST_CASE(a_look_up_that_is_not_executed_is_made_again) {
       return busy;
     return is_look_up(command) ? nothing_there : done_at(17);
   }));
-  node one(server.url());
+  node one(server.url(), patient());
   const auto r = one.publish("r", "x", keep(10));
   BOOST_REQUIRE_MESSAGE(r.has_value(), r.error().message());
   BOOST_CHECK_EQUAL(r->offset, 17U);
@@ -112,7 +120,7 @@ BOOST_AUTO_TEST_CASE(what_one_redis_may_have_done_no_other_does) {
           return std::nullopt;
         return done_at(17);
       });
-  node one(server.url());
+  node one(server.url(), patient());
   const auto r = one.publish("r", "x", keep(10));
   BOOST_REQUIRE_MESSAGE(r.has_value(), r.error().message());
   std::lock_guard lock(mutex);
@@ -132,7 +140,7 @@ BOOST_AUTO_TEST_CASE(a_look_up_that_is_refused_for_good_leaves_it_unconfirmed) {
         ends_with(1, [first = looked, then = sent](unsigned, const fake_redis::words &command) {
           return is_look_up(command) ? first : then;
         }));
-    node one(server.url());
+    node one(server.url(), patient());
     const auto r = one.publish("r", "x", keep(10));
     BOOST_REQUIRE(r.has_error());
     BOOST_CHECK_MESSAGE(r.error() == code, r.error().message());
@@ -164,7 +172,7 @@ BOOST_AUTO_TEST_CASE(many_are_looked_for_at_once) {
         return asked.size() == 1 ? page_of(1, 500, count - 1, 499)
                                  : page_of(500, count, 10 * count, count - 1); // and more has come
       }));
-  node one(server.url());
+  node one(server.url(), patient());
   answers all;
   publish_numbers(one, count, all);
   std::uint64_t offset = 0;
@@ -189,7 +197,7 @@ BOOST_AUTO_TEST_CASE(what_is_missing_before_another_does_not_come_later) {
           return sent == "1" ? std::optional(busy) : std::nullopt;
         return done_at(17);
       }));
-  node one(server.url());
+  node one(server.url(), patient());
   answers all;
   publish_numbers(one, 3, all);
   const auto became = all.all();
@@ -212,7 +220,7 @@ BOOST_AUTO_TEST_CASE(what_was_overtaken_does_not_come_later) {
         sent += command[5].back();
         return sent == "1" ? busy : done_at(17);
       }));
-  node one(server.url());
+  node one(server.url(), patient());
   answers all;
   for (const auto *text : {"1", "2", "3"})
     one.engine->publish(one.make("r", text, keep(10)), all.next());
@@ -252,7 +260,7 @@ BOOST_AUTO_TEST_CASE(what_is_refused_before_it_is_sent_is_not_overtaken) {
   });
   chorus::redis_options o;
   o.max_waiting_bytes = 100'000;
-  o.answer_timeout = 3s;
+  o.answer_timeout = 10s; // by then the calls have to be full
   node one(server.url(), o);
   answers all;
   for (const auto *text : {"1111", "2222", "3333"})
