@@ -6,7 +6,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
-const PATIENCE = 20000; // milliseconds for one test
+const PATIENCE = 60000; // milliseconds for one test
 
 class Failure extends Error {}
 

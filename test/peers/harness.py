@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PATIENCE = 20.0  # seconds for one test, and for one wait inside it
+PATIENCE = 60.0  # seconds for one test, and for one wait inside it
 MIB = 1 << 20
 SIZES = (0, 1, 125, 126, 127, 65535, 65536, 100000)
 LARGE = ("--max-message", 4 * MIB, "--queue-bytes", 16 * MIB)

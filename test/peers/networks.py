@@ -15,7 +15,7 @@ from wire import On, Wire, enter_or_skip
 
 tests = Tests()
 PORT = 9000
-LIVELY = ("--ping-interval", "200ms", "--pong-wait", "1s", "--log-level", "debug")
+LIVELY = ("--ping-interval", "200ms", "--pong-wait", "5s", "--log-level", "debug")
 QUICK = ("initial", 1, "cap", 50, "timeout", 300)
 
 
@@ -101,7 +101,7 @@ async def black_hole(setting):
     the network, and the client is back once the hole has gone."""
     async with Wire() as wire:
         server = await setting.serve(wire, *LIVELY)
-        async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
+        async with setting.stay(wire, "ping", 200, "pong", 5000) as client:
             await client.until("open")
             await client.echoed("before")
             wire.hole = True
@@ -123,7 +123,7 @@ async def black_hole_under_way(setting):
     are counted as unconfirmed."""
     async with Wire(delay=0.01) as wire:
         server = await setting.serve(wire)
-        async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
+        async with setting.stay(wire, "ping", 200, "pong", 5000) as client:
             await client.until("open")
             await client.echoed("before")
             for number in range(50):
@@ -158,7 +158,7 @@ async def address_gone(setting):
     """This side's address goes: nothing can be sent, attempts name the network; it comes back with it."""
     async with Wire() as wire:
         server = await setting.serve(wire)
-        async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
+        async with setting.stay(wire, "ping", 200, "pong", 5000) as client:
             await client.until("open")
             await client.echoed("before")
             wire.near.ip("address", "delete", "10.99.0.1/24", "dev", "near")
@@ -177,7 +177,7 @@ async def address_changed(setting):
     """Another address instead: the client is there again under it."""
     async with Wire() as wire:
         server = await setting.serve(wire)
-        async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
+        async with setting.stay(wire, "ping", 200, "pong", 5000) as client:
             await client.until("open")
             wire.near.ip("address", "delete", "10.99.0.1/24", "dev", "near")
             wire.near.ip("address", "add", "10.99.0.7/24", "dev", "near")
@@ -194,7 +194,7 @@ async def server_gone(setting, gone, back):
     """The other side's: it looks like a black hole from here."""
     async with Wire() as wire:
         server = await setting.serve(wire)
-        async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
+        async with setting.stay(wire, "ping", 200, "pong", 5000) as client:
             await client.until("open")
             await client.echoed("before")
             wire.far.ip(*gone)
@@ -210,7 +210,7 @@ async def server_gone(setting, gone, back):
 async def link_down(setting):
     async with Wire() as wire:
         server = await setting.serve(wire)
-        async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
+        async with setting.stay(wire, "ping", 200, "pong", 5000) as client:
             await client.until("open")
             wire.near.ip("link", "set", "near", "down")
             await client.until("lost")
@@ -239,7 +239,7 @@ async def vanished(setting):
     """The peer's machine is off, without a FIN: nobody ever answers again."""
     async with Wire() as wire:
         server = await setting.serve(wire)
-        async with setting.stay(wire, "ping", 200, "pong", 1000) as client:
+        async with setting.stay(wire, "ping", 200, "pong", 5000) as client:
             await client.until("open")
             await client.echoed("before")
             wire.hole = True  # while it dies: its kernel would say so

@@ -62,7 +62,7 @@ location = /stripped {{
   proxy_pass http://127.0.0.1:{upstream}/echo;
 }}
 location = /http10 {{ proxy_http_version 1.0; proxy_pass http://127.0.0.1:{upstream}/echo; }}
-location = /impatient {{ proxy_read_timeout 1s; proxy_pass http://127.0.0.1:{upstream}/echo; }}
+location = /impatient {{ proxy_read_timeout 5s; proxy_pass http://127.0.0.1:{upstream}/echo; }}
 location = /dead {{ proxy_pass http://127.0.0.1:{dead}; }}
 location = /mute {{ proxy_read_timeout 300ms; proxy_pass http://127.0.0.1:{mute}; }}
 location = /elsewhere {{ return 302 /echo; }}
@@ -275,7 +275,7 @@ async def redirect_down(setting):
 
 @tests.test("nginx/idle")
 async def idle(setting):
-    """nginx ends what is silent for a second; a heartbeat is no silence. The one with a heartbeat is
+    """nginx ends what is silent for five seconds; a heartbeat is no silence. The one with a heartbeat is
     there before the other comes, and still there when that has gone twice."""
     async with Behind(setting) as behind:
         url = behind.url("/impatient")

@@ -58,9 +58,9 @@ test('client/ping-to-program', async (own) => {
 
 test('client/ping-from-program', async (own) => {
   // ws answers the heartbeat, so the connection outlives the pong wait.
-  const server = serve(own, '--ping-interval', '1s', '--pong-wait', '3s');
+  const server = serve(own, '--ping-interval', '1s', '--pong-wait', '10s');
   const peer = await dial(own, `${await server.url()}/echo`);
-  for (let count = 0; count < 5; count++) await peer.pings.next();
+  for (let count = 0; count < 12; count++) await peer.pings.next();
   await peer.echo('still here');
 });
 

@@ -111,9 +111,9 @@ async def client_ping(setting):
 async def client_pinged(setting):
     """The library answers the heartbeat, so the connection outlives the pong wait."""
     frames = FrameLog("< PING")
-    async with setting.serve("--ping-interval", "1s", "--pong-wait", "3s") as program:
+    async with setting.serve("--ping-interval", "1s", "--pong-wait", "10s") as program:
         async with dial(await program.url() + "/echo", logger=frames.logger) as ws:
-            for _ in range(5):
+            for _ in range(12):
                 frames.seen.clear()
                 await frames.seen.wait()
             await echo_all(ws, ["still here"])

@@ -174,7 +174,7 @@ async def deaf(setting, kind):
     """It keeps the connection and reads no more: the heartbeat ends it."""
     port = Port()
     async with setting.server(kind, port), \
-            setting.stay(port, "/deaf", "ping", 200, "pong", 1000) as client:
+            setting.stay(port, "/deaf", "ping", 200, "pong", 5000) as client:
         await client.expect("open")
         await client.say("send lost on it")
         await client.expect("lost", error="timed_out")

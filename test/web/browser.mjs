@@ -8,7 +8,7 @@ import path from 'node:path';
 import { load } from './lib.mjs';
 
 const { chromium } = load('playwright-core');
-export const PATIENCE = 20_000;
+export const PATIENCE = 60_000;
 
 export async function launch(t, options = {}) {
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'chorus-browser-'));

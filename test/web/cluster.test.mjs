@@ -10,7 +10,7 @@ import { test } from 'node:test';
 import { connected, enter, launch, said, say, shot, texts } from './browser.mjs';
 import { Peer, Program } from './lib.mjs';
 
-const PATIENCE = 30_000;
+const PATIENCE = 60_000;
 
 // A program of the system, killed after the test, and its folder.
 function daemon(t, name, args, folder) {
@@ -163,7 +163,7 @@ async function nodeOf(nodes) {
 async function story(t, balance) {
   const redis = await startRedis(t);
   const nodes = await Promise.all([1, 2, 3].map(() =>
-    Program.start(t, '--broker', redis.url, '--broker-lease', '3s', '--presence-grace', '10s')));
+    Program.start(t, '--broker', redis.url, '--broker-lease', '10s', '--presence-grace', '20s')));
   const proxy = await balance(t, nodes);
   const context = await launch(t);
 

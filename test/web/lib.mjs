@@ -12,7 +12,7 @@ export const load = createRequire(path.join(modules, '..', 'package.json'));
 export const WebSocket = load('ws');
 export const source = (name) => path.join(here, '..', '..', 'src', 'cli', 'web', name);
 
-const PATIENCE = 20_000; // milliseconds for one wait; only what hangs meets it
+const PATIENCE = 60_000; // milliseconds for one wait; only what hangs meets it
 
 // Rejects with a sentence when the promise takes too long.
 export function soon(promise, what) {

@@ -16,7 +16,7 @@ class Bench(Contract):
               "client_cpu_us_per_message", "client_memory_per_connection", "unanswered", "errors"}
 
     def bench(self, *arguments):
-        ended = run("bench", *arguments, "--json", "--warmup", "100ms", "--duration", "400ms")
+        ended = run("bench", *arguments, "--json", "--warmup", "100ms", "--duration", "2s")
         self.assert_status(ended, OK)
         self.assertEqual(ended.out.count(b"\n"), 1)
         result = json.loads(ended.out)
@@ -103,7 +103,7 @@ class Bench(Contract):
 
         with Peer(script) as peer:
             ended = run("bench", "echo", "--url", peer.url, "--connections", "1", "--in-flight",
-                        str(in_flight), "--size", str(size), "--warmup", "0", "--duration", "300ms", "--json")
+                        str(in_flight), "--size", str(size), "--warmup", "0", "--duration", "5s", "--json")
         self.assert_status(ended, FAILED)
         self.assert_sentence(ended, "bench", f"{in_flight} message(s) did not come back")
         self.assertEqual(json.loads(ended.out)["unanswered"], in_flight)

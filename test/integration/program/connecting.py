@@ -9,7 +9,7 @@ import tempfile
 import threading
 
 from contract import (FAILED, OK, PATIENCE, PROTOCOL, REFUSED, TIMEOUT, USAGE, Contract, Peer, Serve,
-                      close_frame, drain, finish, frame, program, run)
+                      close_frame, drain, finish, frame, program, reserved_port, run)
 
 
 class Connecting(Contract):
@@ -203,7 +203,7 @@ class Connecting(Contract):
                 b"".join(frame(1, line) for line in lines) + close_frame(1000)))
             sender.start()
             try:
-                sock.settimeout(6)  # longer than --timeout, for what must not come
+                sock.settimeout(13)  # longer than --timeout, for what must not come
                 heard.append(sock.recv(4096))
             except TimeoutError:
                 pass
@@ -213,7 +213,7 @@ class Connecting(Contract):
             sender.join()
 
         with Peer(script) as peer:
-            child = subprocess.Popen([program(), "connect", peer.url, "--timeout", "4s"], stdin=subprocess.PIPE,
+            child = subprocess.Popen([program(), "connect", peer.url, "--timeout", "10s"], stdin=subprocess.PIPE,
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             try:
                 self.assertTrue(waited.wait(PATIENCE))
@@ -260,8 +260,13 @@ class Connecting(Contract):
 
 
 class Reconnecting(Contract):
+    def serve(self):
+        held = reserved_port()
+        self.addCleanup(held.close)
+        return Serve(listen="127.0.0.1:%d" % held.getsockname()[1])
+
     def test_across_a_restart(self):
-        server = Serve()
+        server = self.serve()
         child = subprocess.Popen([program(), "connect", server.url + "/echo", "--reconnect"],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
@@ -288,7 +293,7 @@ class Reconnecting(Contract):
 
     def log_of(self, *arguments):
         """The log of a client that loses its server once and then is refused."""
-        server = Serve()
+        server = self.serve()
         child = subprocess.Popen([program(), "connect", server.url + "/echo", "--reconnect", *arguments],
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:

@@ -50,6 +50,15 @@ class Serve:
         self.stop()
 
 
+def reserved_port():
+    """A socket whose port stays the test's between two that listen there: they, too, allow the address to be
+    used again."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
 class Peer:
     """A server that a test scripts: it accepts one connection at a time and hands it to `script`,
     the opening handshake done unless `raw`."""

@@ -80,9 +80,10 @@ class Probing(Contract):
             self.assertIn(f"127.0.0.1:{server.port}", found["stages"][0]["addresses"])
 
     def test_refused_port(self):
-        with socket.create_server(("127.0.0.1", 0)) as held:
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
             port = held.getsockname()[1]
-        ended = self.probe(f"ws://127.0.0.1:{port}/")
+            ended = self.probe(f"ws://127.0.0.1:{port}/")
         self.assert_status(ended, REFUSED)
         self.assertEqual(stages(ended.out.decode()),
                          [("resolve", "ok"), ("tcp", "FAIL"), ("upgrade", "-"), ("round trip", "-"),
@@ -135,7 +136,7 @@ class Probing(Contract):
 
     def test_silent_server(self):
         with Peer(drain, raw=True) as peer:
-            ended = run("probe", peer.url, "--timeout", "300ms")
+            ended = run("probe", peer.url, "--timeout", "5s")
         self.assert_status(ended, TIMEOUT)
         text = ended.out.decode()
         self.assertEqual(dict(stages(text)), {"resolve": "ok", "tcp": "ok", "upgrade": "FAIL",
@@ -145,7 +146,7 @@ class Probing(Contract):
 
     def test_pings_that_are_not_answered(self):
         with Peer(drain) as peer:
-            ended = run("probe", peer.url, "--timeout", "300ms")
+            ended = run("probe", peer.url, "--timeout", "5s")
         self.assert_status(ended, TIMEOUT)
         self.assertEqual(dict(stages(ended.out.decode()))["round trip"], "FAIL")
 
@@ -221,7 +222,7 @@ class Probing(Contract):
                                       (lambda sock: (sock.sendall(close_frame(1008)), drain(sock)),
                                        "round trip", PROTOCOL)):
             with self.subTest(stage=stage, status=status), Peer(script) as peer:
-                ended = run("probe", peer.url, "--timeout", "500ms", "--json")
+                ended = run("probe", peer.url, "--timeout", "5s", "--json")
                 found = json.loads(ended.out)
                 self.assertNotEqual(ended.status, OK)
                 if status is not None:

@@ -96,7 +96,7 @@ class Failures(Scripting):
             with self.subTest(wanted):
                 self.fails([self.echo, sent, {"cmd": "expect", **wanted}], FAILED, *parts)
         self.fails([self.echo, {"cmd": "expect", "equals": 1, "timeout": "50ms"}], TIMEOUT, "no message came within 50ms")
-        self.fails([self.echo, sent, {"cmd": "expect", "equals": 1, "skip": True, "timeout": "100ms"}], TIMEOUT,
+        self.fails([self.echo, sent, {"cmd": "expect", "equals": 1, "skip": True, "timeout": "3s"}], TIMEOUT,
                    "of 1 messages none fits", "expected 1")
         self.fails([self.echo, {"cmd": "expect", "close": 1000, "timeout": "50ms"}], TIMEOUT, "did not end within 50ms")
         self.fails([self.echo, {"cmd": "close", "code": 4001}, {"cmd": "expect", "close": 4002}], FAILED,
@@ -291,9 +291,9 @@ class Running(Scripting):
         self.assertRegex(request, rb"sec-websocket-protocol: b, ?a\r\n")
 
     def test_time_is_bounded(self):
-        ended = self.script([{"cmd": "print", "message": "x"}, {"cmd": "sleep", "duration": "1h"}], "--timeout", "200ms")
+        ended = self.script([{"cmd": "print", "message": "x"}, {"cmd": "sleep", "duration": "1h"}], "--timeout", "3s")
         self.assert_status(ended, TIMEOUT)
-        self.assert_sentence(ended, "script.json:3:1: sleep: ", "within 200ms", "--timeout")
+        self.assert_sentence(ended, "script.json:3:1: sleep: ", "within 3s", "--timeout")
         self.assertRegex(ended.err, r"\n\[2/2\] sleep: FAILED, ")
         self.assertIn("1 passed, 1 failed, 0 skipped", ended.err)
 
@@ -324,9 +324,9 @@ class Running(Scripting):
         self.write([{"cmd": "print", "message": "up"}, {"cmd": "sleep", "duration": "1h"}], "inner.json")
         path = self.folder / "report.xml"
         ended = self.script([{"cmd": "include", "file": "inner.json"}, {"cmd": "print", "message": "b"}], "--json",
-                            "--timeout", "200ms", "--junit", str(path))
+                            "--timeout", "3s", "--junit", str(path))
         self.assert_status(ended, TIMEOUT)
-        self.assert_sentence(ended, "inner.json:3:1: sleep: ", "within 200ms")
+        self.assert_sentence(ended, "inner.json:3:1: sleep: ", "within 3s")
         self.assertEqual([(s["cmd"], s["outcome"], s.get("exit_status")) for s in json.loads(ended.out)["steps"]],
                          [("include", "failed", TIMEOUT), ("print", "passed", None), ("sleep", "failed", TIMEOUT),
                           ("print", "skipped", None)])
