@@ -9,6 +9,7 @@
 
 #include <filesystem>
 #include <future>
+#include <vector>
 
 namespace {
 
@@ -128,6 +129,24 @@ BOOST_AUTO_TEST_CASE(an_answer_that_is_behind_is_no_loss) {
   BOOST_CHECK_EQUAL(between.changes(), 1U);
   BOOST_CHECK_EQUAL(third.epoch, second.epoch);
   BOOST_CHECK_EQUAL(one.page("r", second).value().epoch, second.epoch);
+}
+
+// As where two engines make it at the same time: it is there, and does not take messages yet.
+BOOST_AUTO_TEST_CASE(nothing_overtakes_the_first_message_of_a_stream) {
+  holding_relay between(server.port());
+  auto one = node(between.url());
+  BOOST_REQUIRE(is_up(one));
+  between.turn_away("number one");
+  std::vector<std::future<chorus::result<chorus::broker_position>>> all;
+  for (const char *text : {"number one", "two", "three"}) {
+    auto taken = std::make_shared<std::promise<chorus::result<chorus::broker_position>>>();
+    all.push_back(taken->get_future());
+    one.engine->publish(one.make("r", text, kept), [taken](auto r) { taken->set_value(r); });
+  }
+  for (auto &o : all)
+    BOOST_CHECK(o.get().has_value());
+  BOOST_CHECK_EQUAL(between.turned_away(), 1U);
+  BOOST_CHECK_EQUAL(one.history("r"), "number one two three ");
 }
 
 // A request to read ends at the server before that has come to it: this does not mean that nothing is there.

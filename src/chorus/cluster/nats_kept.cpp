@@ -105,6 +105,10 @@ void nats_rooms::pump(const room &r) {
       went = true;
       continue;
     }
+    // While two engines make a stream the server may say to one that it is there before it takes messages:
+    // the first goes alone, so that nothing overtakes it if it finds nobody.
+    if (!s->proven && r->in_flight != 0)
+      break;
     send(r, o);
   }
   if (went)
@@ -123,6 +127,8 @@ void nats_rooms::send(const room &r, const std::shared_ptr<nats_operation> &o) {
                   if (auto *const s = core_.streams().kept(policy); s && !reply.why.code()) {
                     if (reply.status == 503)
                       core_.streams().doubt(*s);
+                    else
+                      s->proven = true;
                   }
                   sent(r, o, reply);
                 });

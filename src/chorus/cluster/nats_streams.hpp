@@ -21,7 +21,8 @@ struct nats_stream {
   std::string subjects{};
   std::string told{}; // where it publishes again
   nats_policy_terms keep{};
-  bool known = false; // its being there, under this connection
+  bool known = false;  // its being there, under this connection
+  bool proven = false; // it has taken a message since
   std::string created{};
   // For how long JetStream knows an id, by the stream's own configuration.
   std::chrono::milliseconds window{0};
@@ -47,6 +48,8 @@ inline constexpr int no_stream = 10059;
 inline constexpr int wrong_last = 10071;
 inline constexpr int no_message = 10037;
 } // namespace nats_code
+
+inline constexpr std::int64_t nats_nanoseconds = 1'000'000; // in a millisecond
 
 class nats_streams {
 public:
