@@ -2,6 +2,7 @@
 //   test_handover [Boost.Test arguments] -- PROGRAM CLIENTS
 
 #include "server_support.hpp"
+#include "support/server_process.hpp"
 
 #include <chorus/base/error.hpp>
 #include <chorus/client/client.hpp>
@@ -180,30 +181,6 @@ private:
   std::uint16_t port_;
   std::atomic<bool> over_{false};
   std::thread thread_;
-};
-
-// Keeps a port of 127.0.0.1 for servers that come and go: it does not listen itself.
-class kept_port {
-public:
-  kept_port() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const int on = 1;
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    auto *where = reinterpret_cast<sockaddr *>(&at);
-    BOOST_REQUIRE(::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
-    BOOST_REQUIRE(::bind(fd_, where, size) == 0);
-    BOOST_REQUIRE(::getsockname(fd_, where, &size) == 0);
-    number = ntohs(at.sin_port);
-  }
-  ~kept_port() { ::close(fd_); }
-  kept_port(const kept_port &) = delete;
-  kept_port &operator=(const kept_port &) = delete;
-  std::uint16_t number = 0;
-
-private:
-  int fd_;
 };
 
 // Clients that send numbered messages and count what comes back.
@@ -526,8 +503,8 @@ BOOST_AUTO_TEST_CASE(an_old_process_that_dies_leaves_the_sockets_to_the_new_one)
 
 BOOST_AUTO_TEST_CASE(after_a_crash_the_next_one_starts_afresh) {
   scratch dir;
-  const kept_port kept; // or somebody else might have it meanwhile
-  const auto port = kept.number;
+  const test_support::reserved_port kept; // or somebody else might have it meanwhile
+  const auto port = kept.number();
   const std::vector<std::string> arguments{"--listen", "127.0.0.1:" + std::to_string(port),
                                            "--handover", dir.file("handover")};
   {

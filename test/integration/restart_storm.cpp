@@ -15,6 +15,8 @@
 //     of the last server to the very last, and was told whenever a server had taken history with it,
 //   - the first attempts after a loss are spread over the time that the backoff gives them.
 
+#include "support/server_process.hpp"
+
 #include <chorus/client/client_group.hpp>
 #include <chorus/server/server.hpp>
 
@@ -211,31 +213,6 @@ private:
   pid_t pid_ = -1;
 };
 
-// A port that nobody else gets while no server has it.
-class port_keeper {
-public:
-  port_keeper() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const int on = 1;
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    if (fd_ < 0 || ::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        ::bind(fd_, reinterpret_cast<sockaddr *>(&at), sizeof at) != 0 ||
-        ::getsockname(fd_, reinterpret_cast<sockaddr *>(&at), &size) != 0)
-      fail("can't bind a port");
-    port_ = ntohs(at.sin_port);
-  }
-  ~port_keeper() { ::close(fd_); }
-  port_keeper(const port_keeper &) = delete;
-  port_keeper &operator=(const port_keeper &) = delete;
-  std::uint16_t port() const { return port_; }
-
-private:
-  int fd_;
-  std::uint16_t port_ = 0;
-};
-
 // --- the clients --------------------------------------------------------------------------------------
 
 // When attempts come after a kill: the first of each client, and all. And how long after its own loss
@@ -396,8 +373,8 @@ task<> storm(chorus::runtime &rt, std::size_t count, std::size_t kills) {
   if (fd < 0 || ::ftruncate(fd, sizeof(account)) != 0)
     fail("can't share memory");
   auto &shared = map_account(fd);
-  port_keeper keeper;
-  const auto url = "ws://127.0.0.1:" + std::to_string(keeper.port());
+  const test_support::reserved_port keeper;
+  const auto url = "ws://127.0.0.1:" + std::to_string(keeper.number());
   attempts when;
   crowd users;
   chorus::client_group group(rt);
@@ -411,7 +388,7 @@ task<> storm(chorus::runtime &rt, std::size_t count, std::size_t kills) {
   }
 
   std::size_t life = 0;
-  auto server = std::make_unique<process>(keeper.port(), fd, life, count);
+  auto server = std::make_unique<process>(keeper.number(), fd, life, count);
   // The first may come before the server does.
   const auto opened = co_await group.connect_all(
       {.concurrency = 64, .jitter = 100ms, .attempts = 0, .deadline = 60s});
@@ -435,7 +412,7 @@ task<> storm(chorus::runtime &rt, std::size_t count, std::size_t kills) {
     server->kill();
     when.killed();
     co_await chorus::sleep(200ms); // as if it were restarted by somebody
-    server = std::make_unique<process>(keeper.port(), fd, ++life, count);
+    server = std::make_unique<process>(keeper.number(), fd, ++life, count);
     const auto everybody_is_back = [&] {
       for (std::size_t k = 0; k < count; ++k)
         if (all[k]->stats().connects <= connects[k])
